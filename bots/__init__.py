@@ -1,0 +1,1 @@
+"""Headless players over real sockets: seeded brains, the lean swarm, the report. Imports netcode and game."""

@@ -1,0 +1,89 @@
+"""The part of a room's state that is not numbers: who sits where, the last events, results waiting for the profiles.
+
+A ledger changes rarely (a join, a kill, a match's end), a row of columns at every tick. So that the state hash of every tick covers both
+without encoding the ledger each time, every change is folded into a rolling XXH3 hash that lives in the row (`rooms.ledger`).
+Two rooms with equal rows have seen the same changes in the same order; the saved bytes carry a checksum of their own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import attrs
+import msgpack
+import xxhash
+
+from game.api import Event, Result
+from game.errors import BadRoomData
+
+EVENTS_KEPT = 64
+
+
+@attrs.define
+class Player:
+    """Who holds a seat. `profile` is the slice of the profile that the game was given on joining."""
+
+    account: str
+    name: str
+    join_id: str
+    profile: dict[str, Any]
+
+
+@attrs.define
+class Ledger:
+    """Roster, recent events and outbox of one room."""
+
+    players: list[Player | None]
+    events: deque[Event] = attrs.field(factory=lambda: deque(maxlen=EVENTS_KEPT))
+    """The last 64, for players who come back; older ones are dropped (the stated outcome of this queue being full)."""
+    outbox: dict[str, Result] = attrs.field(factory=dict)
+    """Match results that the profiles have not yet confirmed, by operation id, oldest first."""
+
+    def seat_of(self, account: str) -> int | None:
+        """The seat that an account holds, if any."""
+        for seat, player in enumerate(self.players):
+            if player is not None and player.account == account:
+                return seat
+        return None
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return packb(
+            [
+                [None if p is None else attrs.astuple(p) for p in self.players],
+                [attrs.astuple(event) for event in self.events],
+                [attrs.astuple(result) for result in self.outbox.values()],
+            ]
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Ledger:
+        """Inverse of `encode`; raises BadRoomData."""
+        try:
+            players, events, outbox = msgpack.unpackb(data, use_list=True, strict_map_key=False)
+            ledger = cls([None if p is None else Player(*p) for p in players])
+            ledger.events.extend(Event(tick, index, kind, tuple(data)) for tick, index, kind, data in events)
+            ledger.outbox = {fields[0]: Result(*fields) for fields in outbox}
+        except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+            raise BadRoomData(f"the room's ledger is damaged: {error}") from error
+        return ledger
+
+
+def fold(digest: int, *change: Any) -> int:
+    """The rolling hash after one more change (any msgpack-able values)."""
+    return xxhash.xxh3_64_intdigest(packb(change), digest)
+
+
+def packb(value: Any) -> bytes:
+    """msgpack, with dictionaries in the order of their keys, so that equal values have equal bytes."""
+    data: bytes = msgpack.packb(_ordered(value))
+    return data
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_ordered(part) for part in value]
+    return value

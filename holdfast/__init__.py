@@ -1,0 +1,58 @@
+"""Holdfast: a stateful multiplayer game server whose rooms outlive their process.
+
+These are the names that users import. They load when they are first used, because everything at once takes a
+second and most programs need one of them::
+
+    from holdfast import RowGame            # to write a game
+    from holdfast import connect            # to play on a server
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from game.api import Column, Event, Input, Option, Result, RowGame
+    from netcode.client import Client, connect
+    from server.settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Client",
+    "Column",
+    "Event",
+    "Input",
+    "Option",
+    "Result",
+    "RowGame",
+    "Settings",
+    "__version__",
+    "connect",
+]
+
+HOMES = {
+    "Client": "netcode.client",
+    "Column": "game.api",
+    "Event": "game.api",
+    "Input": "game.api",
+    "Option": "game.api",
+    "Result": "game.api",
+    "RowGame": "game.api",
+    "Settings": "server.settings",
+    "connect": "netcode.client",
+}
+"""Public name → the module that defines it."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    value: object = getattr(import_module(HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})

@@ -1,0 +1,25 @@
+"""Structured logs on standard error: for people on a terminal, one JSON object a line otherwise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(level: str, format: str) -> None:
+    """Set structlog up for this process: `level` as in Settings, `format` auto, console or json."""
+    console = format == "console" or (format == "auto" and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if console else structlog.processors.dict_tracebacks,
+            *([] if console else [structlog.processors.JSONRenderer()]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,125 @@
+"""The control channel without I/O: bytes in, messages out, and who may say what when.
+
+                Hello            Login             Join / Leave / …
+    server:  FRESH ──► GREETED ─────────► MEMBER ◄──────────┘            any error that is the peer's fault ──► CLOSED
+
+    bytes:   u32 length | u8 kind | payload        kind 0: a msgpack message     kind 1: a realtime packet (type, plaintext)
+
+Both ends use `ControlChannel`; a client's channel is FRESH until the server's Hello came. What is sent is not checked (it is ours), what comes in is.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from netcode import messages
+from netcode.errors import ErrorCode, ProtocolError
+from netcode.framing import FrameKind, FrameReader, FramingError, frame
+from netcode.messages import Message
+
+PROTOCOL = 1
+"""The version that both ends must speak. Raised when old and new can not understand each other."""
+
+
+class State(enum.Enum):
+    """Where a control channel stands."""
+
+    FRESH = "fresh"
+    GREETED = "greeted"
+    MEMBER = "member"
+    CLOSED = "closed"
+
+
+SERVER_ACCEPTS: dict[State, frozenset[type[Message]]] = {
+    State.FRESH: frozenset({messages.Hello}),
+    State.GREETED: frozenset({messages.Login, messages.Ping}),
+    State.MEMBER: frozenset(
+        {
+            messages.ListRooms,
+            messages.CreateRoom,
+            messages.Join,
+            messages.Leave,
+            messages.Chat,
+            messages.Ping,
+            messages.StatsRequest,
+        }
+    ),
+    State.CLOSED: frozenset(),
+}
+CLIENT_ACCEPTS: dict[State, frozenset[type[Message]]] = {
+    State.FRESH: frozenset({messages.Hello, messages.Error}),
+    State.GREETED: frozenset({messages.Welcome, messages.Pong, messages.Error}),
+    State.MEMBER: frozenset(
+        {
+            messages.Rooms,
+            messages.RoomCreated,
+            messages.Seated,
+            messages.Left,
+            messages.Events,
+            messages.Pong,
+            messages.Stats,
+            messages.Error,
+        }
+    ),
+    State.CLOSED: frozenset(),
+}
+REALTIME_IN = frozenset({State.MEMBER})
+
+
+class ControlChannel:
+    """One end of a control channel."""
+
+    def __init__(self, server: bool) -> None:
+        self.state = State.FRESH
+        self._accepts = SERVER_ACCEPTS if server else CLIENT_ACCEPTS
+        self._advance: dict[type[Message], State] = {
+            messages.Hello: State.GREETED,
+            (messages.Login if server else messages.Welcome): State.MEMBER,
+        }
+        self._deferred = messages.Login if server else None
+        self._reader = FrameReader(messages.MESSAGE_MAX + 1)
+
+    def receive_data(self, data: bytes) -> list[Message | bytes]:
+        """Messages (objects) and realtime packets (bytes) that are complete now, in order.
+
+        Raises ProtocolError when the peer broke the protocol; the channel is then CLOSED. What came before
+        the fault in the same bytes is lost with it: the session ends either way.
+        """
+        try:
+            return [self._receive(kind, payload) for kind, payload in self._reader.feed(data)]
+        except FramingError as error:
+            self.state = State.CLOSED
+            raise ProtocolError(ErrorCode.TOO_LARGE, str(error)) from None
+        except ProtocolError:
+            self.state = State.CLOSED
+            raise
+
+    def logged_in(self) -> None:
+        """The server has accepted the Login."""
+        self.state = State.MEMBER
+
+    def _receive(self, kind: int, payload: bytes) -> Message | bytes:
+        if kind == FrameKind.REALTIME and self.state in REALTIME_IN:
+            return payload
+        if kind != FrameKind.MESSAGE:
+            raise ProtocolError(ErrorCode.OUT_OF_TURN, f"a packet of kind {kind} while {self.state.value}")
+        message = messages.decode(payload)
+        if type(message) not in self._accepts[self.state]:
+            raise ProtocolError(ErrorCode.OUT_OF_TURN, f"{message.kind} is out of turn while {self.state.value}")
+        if isinstance(message, messages.Hello) and message.protocol != PROTOCOL:
+            raise ProtocolError(
+                ErrorCode.WRONG_VERSION, f"this end speaks protocol {PROTOCOL}, the other {message.protocol}"
+            )
+        if type(message) is not self._deferred:
+            self.state = self._advance.get(type(message), self.state)
+        return message
+
+
+def message_bytes(message: Message) -> bytes:
+    """A message, framed."""
+    return frame(FrameKind.MESSAGE, messages.encode(message))
+
+
+def realtime_bytes(packet: bytes) -> bytes:
+    """A realtime packet (u8 type, then its plaintext), framed."""
+    return frame(FrameKind.REALTIME, packet)

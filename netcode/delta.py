@@ -1,0 +1,168 @@
+"""Deltas between views: encoded for all rooms in one pass, decoded with plain integers.
+
+A view is a list of whole numbers, cut into fields (`game.view.Field`). One delta against a baseline (all zeros for a full one):
+
+    | codes: 2 bits a field | masks of the changed fields | values of the changed fields |
+
+    code 0  the field is unchanged: no mask, no values          1, 2, 3  its changed values follow as int8, int16, int32
+    mask    one bit a value: changed or not. None for a field of one value; for more than 16 values the
+            mask's bytes that are zero are left out, and bits before it say which
+    value   new - old, wrapped around in the field's wire type (so an angle that passes zero stays small), little-endian
+
+Bits are filled from the lowest. The same format carries what a room shares and what is a seat's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from game.view import Field
+from netcode.errors import BadFrame
+
+_PLAIN_MASK_MAX = 16
+_CODE_BYTES = (0, 1, 2, 4)
+
+
+class DeltaEncoder:
+    """Encodes many deltas of one layout at once."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = tuple(fields)
+        self.width = sum(field.count for field in fields)
+        starts, half, keep_bits, head_field, sparse = [], [], [], [], []
+        self._code_bytes = -(-len(fields) // 4)
+        head_field += [-1] * self._code_bytes
+        sparse += [False] * self._code_bytes
+        # Where the bits of each mask lie in the head: (index of the value, index of the bit), and likewise for the masks of masks.
+        value_at: list[int] = []
+        bit_at: list[int] = []
+        self._tops: list[tuple[int, int, int, int]] = []
+        for number, field in enumerate(fields):
+            starts.append(field.start)
+            half += [1 << (field.bits - 1)] * field.count
+            keep_bits += [(1 << field.bits) - 1] * field.count
+            if field.count == 1:
+                continue
+            mask_bytes = -(-field.count // 8)
+            if field.count > _PLAIN_MASK_MAX:
+                top_bytes = -(-mask_bytes // 8)
+                head_field += [number] * top_bytes
+                sparse += [False] * top_bytes
+                self._tops.append((len(head_field) - top_bytes, top_bytes, len(head_field), mask_bytes))
+            first_bit = len(head_field) * 8
+            value_at += range(field.start, field.start + field.count)
+            bit_at += range(first_bit, first_bit + field.count)
+            head_field += [number] * mask_bytes
+            sparse += [field.count > _PLAIN_MASK_MAX] * mask_bytes
+        self._starts = np.array(starts, np.intp)
+        self._half = np.array([-(2**31) if h == 2**31 else h for h in half], np.int32)
+        self._keep_bits = np.array([-1 if m == 2**32 - 1 else m for m in keep_bits], np.int32)
+        self._field_of = np.repeat(np.arange(len(fields)), [field.count for field in fields])
+        self._head_bytes = len(head_field)
+        self._head_field = np.array(head_field, np.intp)
+        self._sparse = np.flatnonzero(sparse)
+        self._value_at, self._bit_at = np.array(value_at, np.intp), np.array(bit_at, np.intp)
+        self._code_shift = np.array([2 * (n % 4) for n in range(len(fields))], np.uint8)
+        self._code_starts = np.arange(0, len(fields), 4)
+
+    def encode(self, current: np.ndarray, baseline: np.ndarray) -> list[bytes]:
+        """One delta a row: `current` and `baseline` are (U, V) int32; U may be 0."""
+        count = len(current)
+        if not count or not self.width:
+            return [b""] * count
+        difference = current - baseline
+        difference = ((difference + self._half) & self._keep_bits) - self._half
+        changed = difference != 0
+        widest = np.maximum.reduceat(difference ^ (difference >> 31), self._starts, axis=1)
+        changes = np.add.reduceat(changed, self._starts, axis=1, dtype=np.int32)
+        any_change = changes > 0
+        code = any_change * (1 + (widest > 127).astype(np.uint8) + (widest > 32767))
+
+        head, kept = self._heads(code, changed, any_change)
+        head_ends = np.cumsum(kept.sum(axis=1)).tolist()
+        head_bytes = head[kept].tobytes()
+
+        size_of_code = np.array(_CODE_BYTES, np.int32)[code]
+        values = difference[changed].astype("<i4").view(np.uint8).reshape(-1, 4)
+        value_sizes = size_of_code[:, self._field_of][changed]
+        body_bytes = values[np.arange(4) < value_sizes[:, None]].tobytes()
+        body_ends = np.cumsum((changes * size_of_code).sum(axis=1)).tolist()
+
+        deltas, head_at, body_at = [], 0, 0
+        for head_end, body_end in zip(head_ends, body_ends, strict=True):
+            deltas.append(head_bytes[head_at:head_end] + body_bytes[body_at:body_end])
+            head_at, body_at = head_end, body_end
+        return deltas
+
+    def _heads(self, code: np.ndarray, changed: np.ndarray, any_change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and masks of every row at full width, and which of those bytes are sent."""
+        count = len(code)
+        bits = np.zeros((count, self._head_bytes * 8), np.uint8)
+        bits[:, self._bit_at] = changed[:, self._value_at]
+        head = np.packbits(bits, axis=1, bitorder="little")
+        shifted = (code << self._code_shift).astype(np.uint8)
+        head[:, : self._code_bytes] = np.bitwise_or.reduceat(shifted, self._code_starts, axis=1)
+        for top_at, top_bytes, mask_at, mask_bytes in self._tops:
+            used = head[:, mask_at : mask_at + mask_bytes] != 0
+            head[:, top_at : top_at + top_bytes] = np.packbits(used, axis=1, bitorder="little")
+        kept = np.empty((count, self._head_bytes), bool)
+        kept[:, : self._code_bytes] = True
+        kept[:, self._code_bytes :] = any_change[:, self._head_field[self._code_bytes :]]
+        if len(self._sparse):
+            kept[:, self._sparse] &= head[:, self._sparse] != 0
+        return head, kept
+
+
+def decode_delta(fields: Sequence[Field], data: bytes, at: int, baseline: Sequence[int]) -> tuple[list[int], int]:
+    """The values after a delta that starts at `data[at]`, and where it ends; raises BadFrame on anything
+    malformed."""
+    values = list(baseline)
+    try:
+        codes_at, at = at, at + -(-len(fields) // 4)
+        changes: list[tuple[Field, int, list[int]]] = []
+        for number, field in enumerate(fields):
+            code = data[codes_at + number // 4] >> (number % 4 * 2) & 3
+            if not code:
+                continue
+            if field.count == 1:
+                changes.append((field, code, [field.start]))
+                continue
+            mask, at = _read_mask(data, at, field.count)
+            where = []
+            while mask:
+                lowest = mask & -mask
+                where.append(field.start + lowest.bit_length() - 1)
+                mask ^= lowest
+            if where and where[-1] >= field.start + field.count:
+                raise BadFrame(f"field {field.name}: the mask is longer than the field")
+            changes.append((field, code, where))
+        for field, code, where in changes:
+            size, span = _CODE_BYTES[code], 1 << field.bits
+            low = -(span >> 1) if field.signed else 0
+            for index in where:
+                if at + size > len(data):
+                    raise BadFrame("the delta is cut short")
+                step = int.from_bytes(data[at : at + size], "little", signed=True)
+                at += size
+                values[index] = (values[index] + step - low) % span + low
+    except IndexError:
+        raise BadFrame("the delta is cut short") from None
+    return values, at
+
+
+def _read_mask(data: bytes, at: int, count: int) -> tuple[int, int]:
+    mask_bytes = -(-count // 8)
+    if count <= _PLAIN_MASK_MAX:
+        if at + mask_bytes > len(data):
+            raise BadFrame("a mask is cut short")
+        return int.from_bytes(data[at : at + mask_bytes], "little"), at + mask_bytes
+    top_bytes = -(-mask_bytes // 8)
+    top = int.from_bytes(data[at : at + top_bytes], "little")
+    at, mask = at + top_bytes, 0
+    for number in range(mask_bytes):
+        if top >> number & 1:
+            mask |= data[at] << (8 * number)
+            at += 1
+    return mask, at

@@ -1,0 +1,332 @@
+"""Messages of the control channel: each an attrs class, its limits written at its fields, on the wire a msgpack map.
+
+    {"t": "join", "ref": 7, "room": "9f2c…"}          "t" names the class; "ref" of a request comes back in its answer
+
+Unknown keys are ignored and missing ones take their default, so fields may be added; anything else that does not fit raises
+`ProtocolError(BAD_MESSAGE)` naming message and field. `docs/protocol.md` lists all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import attrs
+import msgpack
+
+from netcode.errors import ErrorCode, ProtocolError
+
+MESSAGE_MAX = 64 * 1024
+"""Bytes of one message, either way."""
+NAME_MAX = 24
+CHAT_MAX = 200
+
+
+# -- field kinds: a validator that raises ValueError, so that both ends check the same limits --------------------------
+
+
+def _check(test: Callable[[Any], bool], wanted: str) -> Callable[[Any, Any, Any], None]:
+    def validate(_instance: Any, attribute: Any, value: Any) -> None:
+        if not test(value):
+            raise ValueError(f"{attribute.name} must be {wanted}")
+
+    return validate
+
+
+def whole(low: int = 0, high: int = 2**63 - 1, **kwargs: Any) -> Any:
+    """A whole number in low..high."""
+    return attrs.field(
+        validator=_check(lambda v: type(v) is int and low <= v <= high, f"a whole number in {low}..{high}"),
+        **kwargs,
+    )
+
+
+def text(longest: int, **kwargs: Any) -> Any:
+    """Text of at most `longest` characters."""
+    return attrs.field(
+        validator=_check(lambda v: isinstance(v, str) and len(v) <= longest, f"text of at most {longest} characters"),
+        **kwargs,
+    )
+
+
+def blob(shortest: int, longest: int, **kwargs: Any) -> Any:
+    """Between `shortest` and `longest` bytes."""
+    return attrs.field(
+        validator=_check(
+            lambda v: isinstance(v, bytes) and shortest <= len(v) <= longest, f"{shortest} to {longest} bytes"
+        ),
+        **kwargs,
+    )
+
+
+def flag(**kwargs: Any) -> Any:
+    """True or false."""
+    return attrs.field(validator=_check(lambda v: type(v) is bool, "true or false"), **kwargs)
+
+
+def several(most: int, **kwargs: Any) -> Any:
+    """A list of at most `most` values."""
+    return attrs.field(
+        validator=_check(lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}"),
+        **kwargs,
+    )
+
+
+def mapping(most: int, **kwargs: Any) -> Any:
+    """A map of at most `most` entries with text keys."""
+    return attrs.field(
+        validator=_check(
+            lambda v: isinstance(v, dict) and len(v) <= most and all(isinstance(k, str) for k in v),
+            f"a map of at most {most} entries with text keys",
+        ),
+        **kwargs,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """Base of all messages; `ref` (0: none) ties an answer to its request."""
+
+    kind: ClassVar[str] = ""
+    ref: int = whole(0, 2**32 - 1, default=0)
+
+
+# -- client to server ---------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Hello(Message):
+    """First message of both ends: the protocol version it speaks and what it is."""
+
+    kind = "hello"
+    protocol: int = whole(0, 2**16)
+    agent: str = text(80, default="")
+
+
+@attrs.frozen(kw_only=True)
+class Login(Message):
+    """A guest logs in by a device secret that only this device knows; the first log-in makes the account."""
+
+    kind = "login"
+    secret: bytes = blob(16, 64)
+    name: str = text(NAME_MAX, default="")
+
+
+@attrs.frozen(kw_only=True)
+class ListRooms(Message):
+    """Which rooms are there? `game` narrows the list."""
+
+    kind = "list_rooms"
+    game: str = text(64, default="")
+
+
+@attrs.frozen(kw_only=True)
+class CreateRoom(Message):
+    """Open a room; answered by `RoomCreated`."""
+
+    kind = "create_room"
+    game: str = text(64)
+
+
+@attrs.frozen(kw_only=True)
+class Join(Message):
+    """Take a seat: in `room`, or with an empty `room` in the fullest open room of `game` (made when there is
+    none)."""
+
+    kind = "join"
+    room: str = text(64, default="")
+    game: str = text(64, default="")
+
+
+@attrs.frozen(kw_only=True)
+class Leave(Message):
+    """Give the seat up; answered by `Left`."""
+
+    kind = "leave"
+
+
+@attrs.frozen(kw_only=True)
+class Chat(Message):
+    """Say something to the room."""
+
+    kind = "chat"
+    text: str = text(CHAT_MAX)
+
+
+@attrs.frozen(kw_only=True)
+class Ping(Message):
+    """Answered at once by `Pong` with the same `time_us`."""
+
+    kind = "ping"
+    time_us: int = whole()
+
+
+@attrs.frozen(kw_only=True)
+class StatsRequest(Message):
+    """How is the server doing over the last `window_s`? Answered on loopback only."""
+
+    kind = "stats_request"
+    window_s: int = whole(1, 3600, default=60)
+
+
+# -- server to client ---------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Welcome(Message):
+    """Logged in. The session, and how to reach its realtime channel: UDP port, connection id, cipher and a
+    key each way."""
+
+    kind = "welcome"
+    session: str = text(32)
+    secret: bytes = blob(32, 32)
+    account: str = text(64)
+    name: str = text(NAME_MAX)
+    games: list[str] = several(64)
+    udp_port: int = whole(0, 65535)
+    connection: int = whole(0, 2**64 - 1)
+    suite: str = text(32)
+    key_up: bytes = blob(32, 32)
+    key_down: bytes = blob(32, 32)
+
+
+@attrs.frozen(kw_only=True)
+class Rooms(Message):
+    """The rooms: maps of id, game, players, seats, tick."""
+
+    kind = "rooms"
+    rooms: list[dict[str, Any]] = several(1000)
+
+
+@attrs.frozen(kw_only=True)
+class RoomCreated(Message):
+    """The new room's id."""
+
+    kind = "room_created"
+    room: str = text(64)
+
+
+@attrs.frozen(kw_only=True)
+class Seated(Message):
+    """A seat: all that is needed to send inputs and to read frames (see `game.view.ViewLayout.describe`)."""
+
+    kind = "seated"
+    room: str = text(64)
+    game: str = text(64)
+    options: dict[str, int] = mapping(64)
+    seat: int = whole(0, 255)
+    seats: int = whole(1, 256)
+    generation: int = whole(0, 2**16 - 1)
+    stream: int = whole(0, 255)
+    epoch: int = whole(0, 2**32 - 1)
+    tick: int = whole(0, 2**32 - 1)
+    tick_hz: int = whole(1, 128)
+    last_seq: int = whole(0, 2**32 - 1)
+    inputs: list[list[Any]] = several(64)
+    view: dict[str, Any] = mapping(2)
+    roster: list[Any] = several(256)
+
+
+@attrs.frozen(kw_only=True)
+class Left(Message):
+    """The seat is given up: how many inputs it applied, and the last sequence, for the client to check its
+    books."""
+
+    kind = "left"
+    room: str = text(64)
+    seat: int = whole(0, 255)
+    last_seq: int = whole(0, 2**32 - 1)
+    applied: int = whole(0, 2**32 - 1)
+    reason: str = text(32, default="left")
+
+
+@attrs.frozen(kw_only=True)
+class Events(Message):
+    """What happened in the room: lists of tick, index, kind, data; each (tick, index) comes once and in
+    order."""
+
+    kind = "events"
+    room: str = text(64)
+    events: list[list[Any]] = several(1024)
+
+
+@attrs.frozen(kw_only=True)
+class Pong(Message):
+    """Answer to `Ping`."""
+
+    kind = "pong"
+    time_us: int = whole()
+
+
+@attrs.frozen(kw_only=True)
+class Stats(Message):
+    """The server's own figures; `figures` maps names to numbers."""
+
+    kind = "stats"
+    figures: dict[str, Any] = mapping(256)
+
+
+@attrs.frozen(kw_only=True)
+class Error(Message):
+    """A refusal. `fatal` means that the server closes this connection now."""
+
+    kind = "error"
+    code: int = whole(0, 2**16)
+    name: str = text(64)
+    message: str = text(400)
+    retryable: bool = flag(default=False)
+    fatal: bool = flag(default=False)
+
+    @classmethod
+    def of(cls, error: ProtocolError, ref: int = 0, fatal: bool = False) -> Error:
+        """The message that tells of an error."""
+        code = error.code
+        return cls(
+            ref=ref,
+            code=code.number,
+            name=code.wire_name,
+            message=str(error)[:400],
+            retryable=code.retryable,
+            fatal=fatal,
+        )
+
+
+MESSAGES: dict[str, type[Message]] = {
+    cls.kind: cls
+    for cls in (
+        Hello, Login, ListRooms, CreateRoom, Join, Leave, Chat, Ping, StatsRequest,
+        Welcome, Rooms, RoomCreated, Seated, Left, Events, Pong, Stats, Error,
+    )
+}  # fmt: skip
+_FIELDS = {kind: frozenset(attrs.fields_dict(cls)) for kind, cls in MESSAGES.items()}
+_NAMES = {kind: tuple(attrs.fields_dict(cls)) for kind, cls in MESSAGES.items()}
+
+
+def encode(message: Message) -> bytes:
+    """The msgpack map of a message."""
+    fields = {name: getattr(message, name) for name in _NAMES[message.kind]}
+    if not message.ref:
+        del fields["ref"]
+    data: bytes = msgpack.packb({"t": message.kind, **fields})
+    return data
+
+
+def decode(data: bytes) -> Message:
+    """Inverse of `encode`; raises ProtocolError(BAD_MESSAGE or TOO_LARGE), whatever the bytes are."""
+    if len(data) > MESSAGE_MAX:
+        raise ProtocolError(ErrorCode.TOO_LARGE, f"a message of {len(data)} bytes; the limit is {MESSAGE_MAX}")
+    try:
+        fields = msgpack.unpackb(
+            data, max_str_len=4096, max_bin_len=4096, max_array_len=4096, max_map_len=1024, max_ext_len=0
+        )
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, f"not msgpack: {type(error).__name__}") from None
+    kind = fields.get("t") if isinstance(fields, dict) else None
+    cls = MESSAGES.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, "not a message: a map with a known 't' is wanted")
+    known = _FIELDS[cls.kind]
+    try:
+        return cls(**{name: value for name, value in fields.items() if name in known})
+    except (ValueError, TypeError) as error:
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, f"{cls.kind}: {error}") from None

@@ -1,0 +1,327 @@
+"""Batched datagram I/O: one system call for many packets where there is one, the same interface elsewhere.
+
+`recvmmsg` and `sendmmsg` take an array of message headers. The headers are NumPy records made once and
+reused, so a call fills in whole columns instead of building objects::
+
+     receive:  header[i] -> slot i of a fixed buffer            one copy out as `bytes`, which may be kept
+               +--------+--------+--------+--
+               | slot 0 | slot 1 | slot 2 |  ... `count` slots of `size` bytes
+               +--------+--------+--------+--
+     send:     header[i] -> its part of b"".join(packets)       no slots, no copy a packet
+               +----+------+---+-----+--
+               | p0 |  p1  |p2 |  p3 | ...
+               +----+------+---+-----+--
+
+A packet's address is a *token*: the raw bytes of its sockaddr (16 for IPv4, 28 for IPv6), equal for equal
+addresses, hashable, and what `send` takes. `address_of` and `address_token` convert it to and from Python's
+form.
+
+UDP promises nothing, and so do we: a full socket buffer ends a send (the caller counts what is missing), and
+an ICMP error that the kernel reports on a destination costs that one packet and never the others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+Sockaddr = tuple[str, int] | tuple[str, int, int, int]
+"""An address as Python's sockets have it: (host, port), for IPv6 with flow info and scope id behind."""
+
+_V4 = struct.Struct("=H2s4s8x")
+_V6 = struct.Struct("=H2s4s16sI")
+_MSG_TRUNC = 0x20
+_ASYNC_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "EHOSTUNREACH",
+        "EHOSTDOWN",
+        "ENETUNREACH",
+        "ENETDOWN",
+        "ENOPROTOOPT",
+        "EPROTO",
+    )
+    if hasattr(errno, name)
+)
+"""What an earlier packet may have met on its way; reported once, on any later call, and then forgotten."""
+_PACKET_ERRORS = _ASYNC_ERRORS | {
+    errno.EMSGSIZE,
+    errno.EINVAL,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+}
+"""What may be wrong with one packet's destination or size; the next packet may well go out."""
+_FULL_ERRORS = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
+_RETRIES_MAX = 16
+
+
+class Batch(Protocol):
+    """Receives and sends many datagrams at once on non-blocking sockets."""
+
+    truncated: int
+    """Datagrams dropped because they were longer than a slot."""
+
+    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
+        """What has arrived, at most `count` datagrams, each as (packet, address token); empty when there is
+        none.
+
+        Datagrams longer than `size` bytes are dropped and counted. Raises `OSError` only when the socket
+        itself is unusable.
+        """
+
+    def send(self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None = None) -> int:
+        """Send `packets[i]` to the token `addresses[i]`, or all to the peer of a connected socket; how many
+        went out.
+
+        Never blocks: when the socket's buffer is full the rest is dropped. A packet that cannot be sent to
+        its destination is skipped alone. Raises `OSError` only when the socket itself is unusable.
+        """
+
+
+def make_batch(count: int = 1024, size: int = 1280) -> Batch:
+    """The fastest batch that this platform has, for `count` datagrams a call of at most `size` bytes each.
+
+    A system call for many has a fixed price: below about 8 datagrams a call `PortableBatch` is faster.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg"):
+            return DatagramBatch(count, size)
+    return PortableBatch(count, size)
+
+
+@functools.lru_cache(maxsize=4096)
+def address_token(address: Sockaddr) -> bytes:
+    """The token of an address whose host is a numeric IPv4 or IPv6 address; raises `OSError` for any other
+    host."""
+    host, port = address[0], address[1].to_bytes(2, "big")
+    if ":" not in host:
+        return _V4.pack(socket.AF_INET, port, socket.inet_pton(socket.AF_INET, host))
+    flow, scope = address[2:] if len(address) == 4 else (0, 0)
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return _V6.pack(socket.AF_INET6, port, flow.to_bytes(4, "big"), packed, scope)
+
+
+@functools.lru_cache(maxsize=4096)
+def address_of(token: bytes) -> Sockaddr:
+    """The address of a token, in the form that Python's sockets take."""
+    if len(token) == _V4.size:
+        _, port, packed = _V4.unpack(token)
+        return socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port, "big")
+    _, port, flow, packed, scope = _V6.unpack(token)
+    host = socket.inet_ntop(socket.AF_INET6, packed)
+    return host, int.from_bytes(port, "big"), int.from_bytes(flow, "big"), scope
+
+
+# struct iovec, struct msghdr and struct mmsghdr as the C library lays them out.
+_IOVEC = np.dtype([("base", np.uintp), ("size", np.uintp)], align=True)
+_MSGHDR = np.dtype(
+    [
+        ("name", np.uintp),
+        ("name_size", np.uint32),
+        ("iov", np.uintp),
+        ("iov_count", np.uintp),
+        ("control", np.uintp),
+        ("control_size", np.uintp),
+        ("flags", np.int32),
+    ],
+    align=True,
+)
+_MMSGHDR = np.dtype([("header", _MSGHDR), ("size", np.uint32)], align=True)
+# One slot holds a sockaddr_in or a sockaddr_in6; void fields become whole `bytes` in one pass.
+_ADDRESS = np.dtype({"names": ["v4", "v6"], "formats": ["V16", "V28"], "offsets": [0, 0], "itemsize": 32})
+
+
+class DatagramBatch:
+    """`recvmmsg` and `sendmmsg` through ctypes (Linux)."""
+
+    def __init__(self, count: int = 1024, size: int = 1280) -> None:
+        """Room for `count` datagrams a call; received ones have at most `size` bytes, sent ones any size."""
+        self.truncated = 0
+        self._count = count
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._recvmmsg = libc.recvmmsg
+        self._recvmmsg.argtypes = [
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p
+        ]  # fmt: skip
+        self._sendmmsg = libc.sendmmsg
+        self._sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+
+        self._in = _Headers(count)
+        self._in.name[:] = self._in.name_at
+        self._in.name_size[:] = _ADDRESS.itemsize
+        self._buffer = np.zeros((count, size), np.uint8)
+        self._in.base[:] = self._buffer.ctypes.data + np.arange(count, dtype=np.uintp) * size
+        self._in.size[:] = size
+        self._out = _Headers(count)
+
+    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
+        """See `Batch.receive`."""
+        headers = self._in
+        for _ in range(_RETRIES_MAX):
+            count = self._recvmmsg(sock.fileno(), headers.at, self._count, socket.MSG_DONTWAIT, None)
+            if count >= 0:
+                break
+            error = ctypes.get_errno()
+            if error in _FULL_ERRORS:
+                return []
+            if error not in _ASYNC_ERRORS and error != errno.EINTR:
+                raise OSError(error, "recvmmsg failed")
+        else:
+            return []
+        if count == 0:
+            return []
+        headers.name_size[:count] = _ADDRESS.itemsize
+        sizes = headers.received[:count]
+        longest = int(sizes.max())
+        # One copy of the used part of all slots, then cheap slices of `bytes`.
+        blob = self._buffer[:count, :longest].tobytes()
+        starts = range(0, count * longest, longest) if longest else [0] * count
+        packets = [blob[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
+        received = list(zip(packets, headers.names(sock.family)[:count].tolist(), strict=True))
+        cut = headers.flags[:count] & _MSG_TRUNC
+        if cut.any():
+            received = [pair for pair, flag in zip(received, cut.tolist(), strict=True) if not flag]
+            self.truncated += count - len(received)
+        return received
+
+    def send(self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None = None) -> int:
+        """See `Batch.send`."""
+        _check_lengths(packets, addresses)
+        sent = 0
+        for start in range(0, len(packets), self._count):
+            part = packets[start : start + self._count]
+            went, full = self._send_part(
+                sock, part, None if addresses is None else addresses[start : start + len(part)]
+            )
+            sent += went
+            if full:
+                break
+        return sent
+
+    def _send_part(
+        self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None
+    ) -> tuple[int, bool]:
+        """Send at most `count` packets: how many went out, and whether the socket's buffer is full."""
+        headers, count = self._out, len(packets)
+        if addresses is None:
+            headers.name[:count] = 0
+            headers.name_size[:count] = 0
+        else:
+            names = headers.names(sock.family)
+            # Raises ValueError when the tokens are not all of this socket's family.
+            names[:count] = np.frombuffer(b"".join(addresses), names.dtype)
+            headers.name[:count] = headers.name_at[:count]
+            headers.name_size[:count] = names.dtype.itemsize
+        blob = b"".join(packets)
+        sizes = np.fromiter(map(len, packets), np.uintp, count)
+        headers.size[:count] = sizes
+        if blob:
+            base = np.frombuffer(blob, np.uint8).ctypes.data
+            headers.base[:count] = np.cumsum(sizes) - sizes + base
+        fd, done, skipped = sock.fileno(), 0, 0
+        while done < count:
+            went = self._sendmmsg(fd, headers.at + done * _MMSGHDR.itemsize, count - done, socket.MSG_DONTWAIT)
+            if went > 0:
+                done += went
+                continue
+            error = ctypes.get_errno()
+            if error in _FULL_ERRORS:
+                return done - skipped, True
+            if error in _PACKET_ERRORS:
+                done += 1
+                skipped += 1
+            elif error != errno.EINTR:
+                raise OSError(error, "sendmmsg failed")
+        return done - skipped, False
+
+
+class _Headers:
+    """An array of message headers as columns, each message with one iovec and one address slot."""
+
+    def __init__(self, count: int) -> None:
+        numbers = np.arange(count, dtype=np.uintp)
+        messages, iov = np.zeros(count, _MMSGHDR), np.zeros(count, _IOVEC)
+        addresses = np.zeros(count, _ADDRESS)
+        header = messages["header"]
+        header["iov"] = iov.ctypes.data + numbers * _IOVEC.itemsize
+        header["iov_count"] = 1
+        # Views of the three arrays, which they keep alive.
+        self.at = messages.ctypes.data
+        self.name, self.name_size, self.flags = header["name"], header["name_size"], header["flags"]
+        self.received = messages["size"]
+        self.base, self.size = iov["base"], iov["size"]
+        self.name_at = addresses.ctypes.data + numbers * _ADDRESS.itemsize
+        self._names = {socket.AF_INET: addresses["v4"], socket.AF_INET6: addresses["v6"]}
+
+    def names(self, family: int) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+        """The address slots as whole sockaddrs of this family."""
+        return self._names[family]  # type: ignore[index]
+
+
+class PortableBatch:
+    """The same with one `recvfrom` or `sendto` a datagram, for every platform that Python runs on."""
+
+    def __init__(self, count: int = 1024, size: int = 1280) -> None:
+        """Room for `count` datagrams a call; received ones have at most `size` bytes, sent ones any size."""
+        self.truncated = 0
+        self._count = count
+        self._size = size
+
+    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
+        """See `Batch.receive`."""
+        received: list[tuple[bytes, bytes]] = []
+        retries = 0
+        for _ in range(self._count):
+            try:
+                packet, address = sock.recvfrom(self._size + 1)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                if error.errno == errno.EMSGSIZE:  # how Windows says that a datagram was cut
+                    self.truncated += 1
+                    continue
+                retries += 1
+                if error.errno not in _ASYNC_ERRORS or retries > _RETRIES_MAX:
+                    raise
+                continue
+            if len(packet) > self._size:
+                self.truncated += 1
+            else:
+                received.append((packet, address_token(address)))
+        return received
+
+    def send(self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None = None) -> int:
+        """See `Batch.send`."""
+        _check_lengths(packets, addresses)
+        sent = 0
+        for index, packet in enumerate(packets):
+            try:
+                if addresses is None:
+                    sock.send(packet)
+                else:
+                    sock.sendto(packet, address_of(addresses[index]))
+                sent += 1
+            except OSError as error:
+                if error.errno in _FULL_ERRORS:
+                    break
+                if error.errno not in _PACKET_ERRORS:
+                    raise
+        return sent
+
+
+def _check_lengths(packets: Sequence[bytes], addresses: Sequence[bytes] | None) -> None:
+    if addresses is not None and len(addresses) != len(packets):
+        raise ValueError(f"{len(packets)} packets for {len(addresses)} addresses")

@@ -1,0 +1,347 @@
+"""The host: the tick loop of a game's rooms on this node.
+
+    deadline ─► collect ─► step ─► journal (begin) ─► encode frames ─► gate (stored?) ─► send: seats, events, frames, results
+
+Rooms are spread over a few *phases* of the tick, so that not all frames leave in one burst: with two phases at 20 Hz one half of the rooms
+ticks at 0, 50, 100 … ms, the other at 25, 75, 125 … ms. Deadlines are absolute, so ticks do not drift. A late
+tick is caught up; one that is more than CATCH_UP_MAX ticks behind gives the missed slots up (counted, they use up no tick
+number): the game slows down, it does not spiral.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import msgpack
+import structlog
+import trio
+
+from cluster.journal import Journal
+from game.api import Result, RowGame
+from game.batch import Seated, StepResult
+from game.commands import Applied, Chat, Disconnect, Join, Leave
+from game.view import view_layout
+from netcode import messages
+from netcode.control import message_bytes, realtime_bytes
+from netcode.errors import ErrorCode, ProtocolError
+from netcode.inputs import InputQueue
+from netcode.seal import PLAINTEXT_MAX, DatagramType
+from netcode.session import Session
+from server.datagrams import Datagrams
+from server.gate import Gate
+from server.metrics import Metrics
+from server.stage import Occupant, Stage
+
+CATCH_UP_MAX = 3
+EMPTY_ROOM_S = 5.0
+"""How long a room without players is kept."""
+SWEEP_EVERY_S = 1.0
+
+log = structlog.get_logger("holdfast.host")
+_CONTROL_FRAME = bytes([DatagramType.FRAME])
+
+
+@attrs.define
+class Room:
+    """What the host knows of a room beyond its state."""
+
+    id: str
+    stage: Stage
+    reserved: int = 0
+    """Joins that wait for their tick: seats that a quick-join must not count as free."""
+    empty_since: float | None = None
+
+
+class Host:
+    """Rooms of one game, ticked at its rate. All of it runs in one task but the gate's."""
+
+    def __init__(
+        self,
+        game: RowGame,
+        *,
+        phases: int,
+        hold_s: float,
+        rooms_max: int,
+        journal: Journal,
+        datagrams: Datagrams,
+        metrics: Metrics,
+        evidence: Path,
+        deliver: Callable[[str, str, list[Result]], None],
+    ) -> None:
+        self.game = game
+        self.rooms: dict[str, Room] = {}
+        self.stages = [Stage(game) for _ in range(phases)]
+        self._hold_ticks = int(hold_s * game.tick_hz)
+        self._rooms_max = rooms_max
+        self._journal, self._datagrams, self._metrics = journal, datagrams, metrics
+        self._evidence = evidence
+        self._deliver = deliver
+        self._gate = Gate()
+        self._joining: dict[str, tuple[Session, int]] = {}
+        self._input_bytes = game.input_dtype.itemsize
+        self._inputs = [[f.name, f.dtype, f.low, f.high] for f in game.inputs]
+        self._view = view_layout(game).describe()
+
+    # -- what players ask for -----------------------------------------------------------------------------------------
+
+    def open_room(self) -> str:
+        """Open a room and return its id; raises ProtocolError(TOO_MANY_ROOMS)."""
+        if len(self.rooms) >= self._rooms_max:
+            raise ProtocolError(ErrorCode.TOO_MANY_ROOMS, f"this server runs {self._rooms_max} rooms at once")
+        stage = min(self.stages, key=lambda stage: len(stage.batch))
+        room = secrets.token_hex(8)
+        stage.batch.open(room, secrets.randbits(64))
+        self.rooms[room] = Room(room, stage)
+        return room
+
+    def free_seats(self, room: Room) -> int:
+        """Seats that nobody sits in, is held or has asked for."""
+        return room.stage.batch.ledger(room.id).players.count(None) - room.reserved
+
+    def join(self, session: Session, room: Room, ref: int) -> None:
+        """Ask for a seat; the answer goes to the session's link when the tick that gives it is stored."""
+        join_id = secrets.token_hex(8)
+        if not room.stage.submit(Join(room.id, session.account, session.name, join_id)):
+            raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
+        self._joining[join_id] = (session, ref)
+        session.seat = join_id
+        room.reserved += 1
+
+    def leave(self, occupant: Occupant, ref: int) -> None:
+        """Give a seat up; `Left` follows when the tick is stored."""
+        occupant.leave_ref = ref
+        if not occupant.leaving:
+            occupant.leaving = True
+            self._submit(occupant, Leave(occupant.room, occupant.seat, occupant.generation))
+
+    def disconnect(self, occupant: Occupant) -> None:
+        """The session of a seat is gone: hold the seat for a while."""
+        occupant.leaving = True
+        stage = self.rooms[occupant.room].stage
+        if stage.occupants.get((occupant.room, occupant.seat)) is occupant:
+            del stage.occupants[occupant.room, occupant.seat]
+        self._submit(occupant, Disconnect(occupant.room, occupant.seat, occupant.generation, max(1, self._hold_ticks)))
+
+    def chat(self, occupant: Occupant, text: str) -> None:
+        """Say something to the occupant's room."""
+        self._submit(occupant, Chat(occupant.room, occupant.seat, occupant.generation, text))
+
+    def applied(self, room: str, op_ids: Sequence[str]) -> None:
+        """The profiles hold these results: they may leave the room's outbox."""
+        found = self.rooms.get(room)
+        if found is not None:
+            found.stage.submit(Applied(room, tuple(op_ids)))
+
+    def _submit(self, occupant: Occupant, command: Leave | Disconnect | Chat) -> None:
+        room = self.rooms.get(occupant.room)
+        if room is not None and not room.stage.submit(command) and isinstance(command, Chat):
+            raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tick until cancelled. Raises JournalFenced when this node may run its rooms no longer."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._gate.run)
+            nursery.start_soon(self._sweep)
+            await self._tick_for_ever()
+
+    async def _tick_for_ever(self) -> None:
+        phases = len(self.stages)
+        slot_s = 1.0 / (self.game.tick_hz * phases)
+        start, slot = trio.current_time(), 0
+        while True:
+            deadline = start + slot * slot_s
+            await trio.sleep_until(deadline)
+            await self._gate.room()
+            now = trio.current_time()
+            missed = int((now - deadline) / (slot_s * phases))
+            if missed > CATCH_UP_MAX:
+                self._metrics.ticks_skipped += missed
+                log.warning("ticks_skipped", ticks=missed, late_ms=round((now - deadline) * 1000))
+                slot += missed * phases
+                continue
+            stage = self.stages[slot % phases]
+            if len(stage.batch):
+                self._metrics.tick_started(now, now - deadline)
+                self._tick(stage)
+                if trio.current_time() - now > slot_s * phases:
+                    self._metrics.ticks_overrun += 1
+            slot += 1
+
+    def _tick(self, stage: Stage) -> None:
+        commands = stage.collect()
+        result = stage.step(commands)
+        record = msgpack.packb(stage.record(commands, result)) if self._journal.wanted else b""
+        append = self._journal.begin(record)
+        self._metrics.inputs_applied += len(commands.inputs)
+        seated = [(outcome, self._take_seat(stage, outcome)) for outcome in result.seated]
+        readers, frames = stage.frames()
+        self._gate.hold(append, lambda: self._release(stage, result, seated, readers, frames))
+
+    # -- behind the gate ----------------------------------------------------------------------------------------------
+
+    def _release(
+        self,
+        stage: Stage,
+        result: StepResult,
+        seated: list[tuple[Seated, Occupant | None]],
+        readers: list[Occupant],
+        frames: list[bytes],
+    ) -> None:
+        for outcome, occupant in seated:
+            self._tell_seated(stage, outcome, occupant)
+        self._tell_events(stage, result)
+        self._send_frames(readers, frames)
+        self._tell_vacated(stage, result)
+        for room, results in _by_room(result.results).items():
+            self._deliver(self.game.name, room, results)
+        for room, error in result.failed.items():
+            self._quarantine(stage, room, error)
+
+    def _take_seat(self, stage: Stage, outcome: Seated) -> Occupant | None:
+        session, _ = self._joining[outcome.join_id]
+        room = self.rooms[outcome.room]
+        room.reserved -= 1
+        if outcome.error is not None:
+            return None
+        row = stage.batch.row[outcome.room]
+        session.streams += 1
+        occupant = Occupant(
+            session,
+            outcome.room,
+            outcome.seat,
+            outcome.generation,
+            session.streams & 0xFF,
+            InputQueue(int(stage.batch.rows.last_seq[row, outcome.seat]), self._input_bytes),
+            tick=int(stage.batch.rows.tick[row]),
+            row=row,
+        )
+        if session.seat != outcome.join_id:  # gone since, or replaced by a newer connection
+            self._submit(occupant, Disconnect(outcome.room, outcome.seat, outcome.generation, max(1, self._hold_ticks)))
+            return None
+        stage.occupants[outcome.room, outcome.seat] = occupant
+        session.seat = occupant
+        return occupant
+
+    def _tell_seated(self, stage: Stage, outcome: Seated, occupant: Occupant | None) -> None:
+        session, ref = self._joining.pop(outcome.join_id)
+        if outcome.error is not None:
+            if session.seat == outcome.join_id:
+                session.seat = None
+            error = ProtocolError(ErrorCode.ROOM_FULL, str(outcome.error))
+            session.link.write(message_bytes(messages.Error.of(error, ref)))
+        elif occupant is not None:
+            ledger = stage.batch.ledger(outcome.room)
+            seated = messages.Seated(
+                ref=ref,
+                room=outcome.room,
+                game=self.game.name,
+                options=self.game.option,
+                seat=outcome.seat,
+                seats=self.game.seats,
+                generation=outcome.generation,
+                stream=occupant.stream,
+                epoch=0,
+                tick=occupant.tick,
+                tick_hz=self.game.tick_hz,
+                last_seq=0,
+                inputs=self._inputs,
+                view=self._view,
+                roster=["" if player is None else player.name for player in ledger.players],
+            )
+            session.link.write(message_bytes(seated))
+
+    def _tell_events(self, stage: Stage, result: StepResult) -> None:
+        if not any(result.events.values()):
+            return
+        told = {
+            room: message_bytes(
+                messages.Events(room=room, events=[[e.tick, e.index, e.kind, list(e.data)] for e in events])
+            )
+            for room, events in result.events.items()
+            if events
+        }
+        for occupant in stage.occupants.values():
+            if occupant.room in told:
+                occupant.session.link.write(told[occupant.room])
+
+    def _send_frames(self, readers: list[Occupant], frames: list[bytes]) -> None:
+        now = trio.current_time()
+        packets: list[bytes] = []
+        addresses: list[bytes] = []
+        for occupant, frame in zip(readers, frames, strict=True):
+            session = occupant.session
+            if session.by_datagram and session.end.path is not None and len(frame) + 6 <= PLAINTEXT_MAX:
+                packets.append(session.end.seal_frame(frame, now))
+                addresses.append(session.end.path)
+            else:
+                self._metrics.frames_too_large += bool(session.by_datagram)
+                session.link.write(realtime_bytes(_CONTROL_FRAME + frame))
+        self._metrics.frames_sent += len(frames)
+        if packets:
+            self._datagrams.send(packets, addresses)
+
+    def _tell_vacated(self, stage: Stage, result: StepResult) -> None:
+        for seat in result.vacated:
+            occupant = stage.occupants.get((seat.room, seat.seat))
+            if occupant is None or occupant.generation != seat.generation:
+                continue
+            del stage.occupants[seat.room, seat.seat]
+            occupant.session.seat = None
+            left = messages.Left(
+                ref=occupant.leave_ref,
+                room=seat.room,
+                seat=seat.seat,
+                last_seq=seat.last_seq,
+                applied=seat.applied,
+            )
+            occupant.session.link.write(message_bytes(left))
+
+    # -- rooms that end -----------------------------------------------------------------------------------------------
+
+    def _quarantine(self, stage: Stage, room: str, error: Exception) -> None:
+        """A room whose step raises is closed alone: its state is kept as evidence, its players are told."""
+        self._metrics.rooms_quarantined += 1
+        where = self._evidence / f"{room}-{stage.batch.tick_of(room)}.room"
+        try:
+            self._evidence.mkdir(parents=True, exist_ok=True)
+            where.write_bytes(stage.batch.save(room))
+        except OSError as problem:
+            log.error("evidence_not_written", room=room, error=str(problem))
+        log.error("room_quarantined", room=room, evidence=str(where), exc_info=error)
+        told = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
+        for occupant in [o for o in stage.occupants.values() if o.room == room]:
+            del stage.occupants[room, occupant.seat]
+            occupant.session.seat = None
+            occupant.session.link.write(message_bytes(messages.Error.of(told)))
+        self._close(room)
+
+    async def _sweep(self) -> None:
+        """Close rooms that have been empty for a while."""
+        while True:
+            await trio.sleep(SWEEP_EVERY_S)
+            now = trio.current_time()
+            empty = {room for stage in self.stages if len(stage.batch) for room in stage.empty_rooms()}
+            for room in list(self.rooms.values()):
+                if room.id not in empty or room.reserved:
+                    room.empty_since = None
+                elif room.empty_since is None:
+                    room.empty_since = now
+                elif now - room.empty_since >= EMPTY_ROOM_S and not len(self._gate):
+                    self._close(room.id)
+                    log.info("room_closed", room=room.id)
+
+    def _close(self, room: str) -> None:
+        stage = self.rooms.pop(room).stage
+        stage.batch.close(room)
+
+
+def _by_room(results: list[tuple[str, Result]]) -> dict[str, list[Result]]:
+    grouped: dict[str, list[Result]] = {}
+    for room, result in results:
+        grouped.setdefault(room, []).append(result)
+    return grouped

@@ -1,0 +1,83 @@
+"""What the node counts about itself, for `stats`, logs and tests. Plain numbers; nothing here is on a hot path twice."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import Any
+
+import attrs
+
+from netcode.seal import DropCounters
+
+LATENESS_KEPT = 65536
+"""Tick starts remembered: 8 minutes at 128 Hz and one phase; older ones are forgotten."""
+
+
+@attrs.define
+class Metrics:
+    """Counters of one node since its start."""
+
+    ticks: int = 0
+    ticks_overrun: int = 0
+    """Ticks that were still running when the next one was due."""
+    ticks_skipped: int = 0
+    """Wall-clock slots given up because the node was too far behind; they use up no tick number."""
+    frames_sent: int = 0
+    frames_dropped: int = 0
+    """Frames that the socket did not take."""
+    frames_too_large: int = 0
+    """Frames that went over the control channel because they do not fit into a datagram."""
+    inputs_applied: int = 0
+    inputs_malformed: int = 0
+    datagrams_unknown: int = 0
+    """Datagrams for no connection of this node."""
+    links_too_slow: int = 0
+    sessions_opened: int = 0
+    sessions_lost: int = 0
+    rooms_quarantined: int = 0
+    results_retried: int = 0
+    drops: DropCounters = attrs.field(factory=DropCounters)
+    lateness: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=LATENESS_KEPT))
+    """(when, seconds late) of every tick's start."""
+
+    def tick_started(self, now: float, late_s: float) -> None:
+        """A tick starts `late_s` behind its deadline."""
+        self.ticks += 1
+        self.lateness.append((now, late_s))
+
+    def figures(self, now: float, window_s: float) -> dict[str, Any]:
+        """Everything by name; lateness over the last `window_s`, in ms."""
+        late = sorted(late_s for when, late_s in self.lateness if when >= now - window_s)
+        counted = {
+            field.name: getattr(self, field.name)
+            for field in attrs.fields(Metrics)
+            if field.name not in ("drops", "lateness")
+        }
+        return {
+            **counted,
+            "drops": attrs.asdict(self.drops),
+            "tick_lateness_ms": {
+                "p50": percentile(late, 0.50) * 1000,
+                "p99": percentile(late, 0.99) * 1000,
+                "max": (late[-1] if late else 0.0) * 1000,
+            },
+            "cpu_s": time.process_time(),
+            "rss_mb": rss_mb(),
+            "pid": os.getpid(),
+        }
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value that `share` of an ordered list lies at or below; 0 for an empty one."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def rss_mb() -> float:
+    """Resident memory of this process in MB (10^6 bytes); 0 where /proc is not there."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError:
+        return 0.0

@@ -1,0 +1,24 @@
+"""What holds for every test: how Hypothesis searches, and that no setting of the caller's shell leaks in.
+
+A failing property prints a blob (`@reproduce_failure`) that repeats it exactly, on any machine; without it
+every run searches elsewhere. There is no deadline per example: on a busy machine it would measure the
+machine.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "holdfast",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("holdfast")
+
+for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+    del os.environ[name]

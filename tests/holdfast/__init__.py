@@ -1,0 +1,1 @@
+"""Tests of the command line, its options and the names that users import."""

@@ -1,0 +1,1 @@
+"""Tests of `profiles`, a file beside each file."""
