@@ -185,7 +185,11 @@ class RowGame:
     def predict(
         self, own: dict[str, int], view: Mapping[str, np.ndarray], wanted: Mapping[str, int]
     ) -> dict[str, int]:
-        """The client's side of `step` for its own seat: own columns after one more input. Default: no prediction."""
+        """The client's side of `step` for its own seat: its columns after one more input. Default: no prediction.
+
+        `own` holds every column per seat that the seat itself sees, exact ones exact, the others as the wire has them, shifted
+        back; `view` the room's shared columns; `wanted` an input. Neither is changed.
+        """
         return own
 
 

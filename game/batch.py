@@ -83,6 +83,8 @@ class Batch:
         fresh = Rows(self.layout, capacity=1, n=1)
         fresh.seed[:] = seed & 0xFFFF_FFFF_FFFF_FFFF
         self.game.open(fresh)
+        fresh.emitted.clear()  # nobody is there to be told
+        fresh.ended.clear()
         self._add(room, fresh, Ledger([None] * self.game.seats))
 
     def close(self, room: str) -> None:
@@ -252,9 +254,9 @@ class Batch:
         rows.ended.clear()
 
     def _event(self, row: int, kind: str, data: tuple[int, ...], result: StepResult) -> None:
-        told = result.events.setdefault(self.ids[row], [])
-        event = Event(int(self.rows.tick[row]), len(told), kind, data)
-        told.append(event)
-        self.ledgers[row].events.append(event)
+        tick, ledger = int(self.rows.tick[row]), self.ledgers[row]
+        event = Event(tick, ledger.next_index(tick), kind, data)
+        ledger.events.append(event)
+        result.events.setdefault(self.ids[row], []).append(event)
         self.rows.ledger[row] = fold(int(self.rows.ledger[row]), *attrs.astuple(event))
 

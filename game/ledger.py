@@ -47,6 +47,11 @@ class Ledger:
                 return seat
         return None
 
+    def next_index(self, tick: int) -> int:
+        """The index that the next event of `tick` gets."""
+        last = self.events[-1] if self.events else None
+        return last.index + 1 if last is not None and last.tick == tick else 0
+
     def encode(self) -> bytes:
         """Canonical bytes."""
         return packb(

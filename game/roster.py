@@ -61,10 +61,12 @@ def _join(game: RowGame, one: Rows, ledger: Ledger, join: Join, change: Change) 
         getattr(one, column)[0, seat] = 0
     if held is None:
         game.join(one, seat, join.profile)
+        check_told(one)
+    _note(one, "join", seat, join.account, join.name, join.join_id, join.profile)
+    if held is None:
         ledger.players[seat] = Player(join.account, join.name, join.join_id, join.profile)
         _event(one, ledger, change, "joined", seat, join.name)
     generation = int(one.generation[0, seat])
-    _note(one, "join", seat, join.account, join.name, join.join_id, join.profile)
     change.seated = (seat, generation, None)
 
 
@@ -79,6 +81,7 @@ def _of_seat(
     match command:
         case Leave():
             game.leave(one, seat)
+            check_told(one)
             player = ledger.players[seat]
             one.seated[0, seat] = EMPTY
             for field in game.inputs:
@@ -138,7 +141,8 @@ def results(
 def check_told(rows: Rows) -> None:
     """Raise BadGame when a step emitted something that cannot be told, before any ledger is touched."""
     for kind, where, data in rows.emitted:
-        if any(part.dtype.kind not in "iub" for part in data) or not np.all((where >= 0) & (where < rows.n)):
+        whole = where.dtype.kind in "iu" and all(part.dtype.kind in "iub" for part in data)
+        if not whole or not np.all((where >= 0) & (where < rows.n)):
             raise BadGame(f"event {kind!r}: rows are indices of rooms, data are whole numbers")
     for _, score, won, stats in rows.ended:
         for values in (score, won, *stats.values()):
@@ -156,8 +160,7 @@ def _means_current(one: Rows, seat: int, generation: int) -> bool:
 
 def _event(one: Rows, ledger: Ledger, change: Change, kind: str, *data: int | str) -> None:
     tick = int(one.tick[0])
-    index = sum(event.tick == tick for event in ledger.events)
-    event = Event(tick, index, kind, data)
+    event = Event(tick, ledger.next_index(tick), kind, data)
     ledger.events.append(event)
     change.events.append(event)
     _note(one, *attrs.astuple(event))

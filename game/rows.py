@@ -80,6 +80,7 @@ class Rows:
     emitted: list[tuple[str, np.ndarray, tuple[np.ndarray, ...]]]
     ended: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]]
     capacity: int
+    kept: tuple[int, int]
 
     # -- what a game's step uses ------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class Rows:
         `won` (n, seats) defaults to having the highest score; equal scores share a rank. `stats` (n, seats) are summed up in profiles.
         """
         if won is None:
-            taken = np.where(self.seated > 0, score, np.iinfo(np.int64).min)
+            taken = np.where(self.seated > 0, score.astype(np.int64), np.iinfo(np.int64).min)
             won = taken == taken.max(axis=1, keepdims=True)
         self.ended.append(
             (np.flatnonzero(over), score.copy(), won.copy(), {k: v.copy() for k, v in stats.items()})
@@ -183,12 +184,13 @@ class Rows:
     def backup(self) -> None:
         """Keep a copy of every column, for `restore`."""
         self.spare[:] = self.buffer
+        object.__setattr__(self, "kept", (len(self.emitted), len(self.ended)))
 
     def restore(self) -> None:
         """Undo everything since `backup`, emissions included."""
         self.buffer[:] = self.spare
-        self.emitted.clear()
-        self.ended.clear()
+        del self.emitted[self.kept[0] :]
+        del self.ended[self.kept[1] :]
 
     def pack(self) -> np.ndarray:
         """(n, row_bytes) uint8: one canonical little-endian row of bytes a room."""

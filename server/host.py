@@ -21,12 +21,13 @@ import trio
 
 from cluster.journal import Journal
 from game.api import Result, RowGame
-from game.batch import Seated, StepResult
+from game.batch import Seated, StepResult, Vacated
 from game.commands import Applied, Chat, Disconnect, Join, Leave
 from game.view import view_layout
 from netcode import messages
 from netcode.control import message_bytes, realtime_bytes
 from netcode.errors import ErrorCode, ProtocolError
+from netcode.frame import ACKS
 from netcode.inputs import InputQueue
 from netcode.seal import PLAINTEXT_MAX, DatagramType
 from netcode.session import Session
@@ -42,6 +43,26 @@ SWEEP_EVERY_S = 1.0
 
 log = structlog.get_logger("holdfast.host")
 _CONTROL_FRAME = bytes([DatagramType.FRAME])
+
+
+@attrs.define
+class Outcome:
+    """What a tick tells whom, ready to be written; it waits behind the gate."""
+
+    results: list[tuple[str, Result]]
+    messages: list[tuple[Session, bytes]] = attrs.field(factory=list)
+    """Seats and events: written before the frames."""
+    readers: list[Occupant] = attrs.field(factory=list)
+    frames: list[bytes] = attrs.field(factory=list)
+    farewells: list[tuple[Session, bytes]] = attrs.field(factory=list)
+    """For those who have no seat any more: written after the frames."""
+
+    def results_by_room(self) -> dict[str, list[Result]]:
+        """The results, grouped."""
+        grouped: dict[str, list[Result]] = {}
+        for room, result in self.results:
+            grouped.setdefault(room, []).append(result)
+        return grouped
 
 
 @attrs.define
@@ -80,8 +101,7 @@ class Host:
         self._evidence = evidence
         self._deliver = deliver
         self._gate = Gate()
-        self._joining: dict[str, tuple[Session, int]] = {}
-        self._input_bytes = game.input_dtype.itemsize
+        self._joining: dict[str, tuple[Session, str, int]] = {}  # join id: who, room, ref
         self._inputs = [[f.name, f.dtype, f.low, f.high] for f in game.inputs]
         self._view = view_layout(game).describe()
 
@@ -106,7 +126,7 @@ class Host:
         join_id = secrets.token_hex(8)
         if not room.stage.submit(Join(room.id, session.account, session.name, join_id)):
             raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
-        self._joining[join_id] = (session, ref)
+        self._joining[join_id] = (session, room.id, ref)
         session.seat = join_id
         room.reserved += 1
 
@@ -123,7 +143,7 @@ class Host:
         stage = self.rooms[occupant.room].stage
         if stage.occupants.get((occupant.room, occupant.seat)) is occupant:
             del stage.occupants[occupant.room, occupant.seat]
-        self._submit(occupant, Disconnect(occupant.room, occupant.seat, occupant.generation, max(1, self._hold_ticks)))
+        self._submit(occupant, self._disconnection(occupant.room, occupant.seat, occupant.generation))
 
     def chat(self, occupant: Occupant, text: str) -> None:
         """Say something to the occupant's room."""
@@ -178,86 +198,65 @@ class Host:
         record = msgpack.packb(stage.record(commands, result)) if self._journal.wanted else b""
         append = self._journal.begin(record)
         self._metrics.inputs_applied += len(commands.inputs)
-        seated = [(outcome, self._take_seat(stage, outcome)) for outcome in result.seated]
-        readers, frames = stage.frames()
-        self._gate.hold(append, lambda: self._release(stage, result, seated, readers, frames))
-
-    # -- behind the gate ----------------------------------------------------------------------------------------------
-
-    def _release(
-        self,
-        stage: Stage,
-        result: StepResult,
-        seated: list[tuple[Seated, Occupant | None]],
-        readers: list[Occupant],
-        frames: list[bytes],
-    ) -> None:
-        for outcome, occupant in seated:
-            self._tell_seated(stage, outcome, occupant)
-        self._tell_events(stage, result)
-        self._send_frames(readers, frames)
-        self._tell_vacated(stage, result)
-        for room, results in _by_room(result.results).items():
-            self._deliver(self.game.name, room, results)
+        outcome = Outcome(result.results)
+        for seated in result.seated:
+            self._take_seat(stage, seated, outcome)
+        self._tell_events(stage, result, outcome)
         for room, error in result.failed.items():
-            self._quarantine(stage, room, error)
+            self._quarantine(stage, room, error, outcome)
+        for vacated in result.vacated:
+            self._vacate(stage, vacated, outcome)
+        outcome.readers, outcome.frames = stage.frames()
+        self._gate.hold(append, lambda: self._release(outcome))
 
-    def _take_seat(self, stage: Stage, outcome: Seated) -> Occupant | None:
-        session, _ = self._joining[outcome.join_id]
-        room = self.rooms[outcome.room]
-        room.reserved -= 1
-        if outcome.error is not None:
-            return None
-        row = stage.batch.row[outcome.room]
+    def _take_seat(self, stage: Stage, seated: Seated, outcome: Outcome) -> None:
+        session, _, ref = self._joining.pop(seated.join_id)
+        self.rooms[seated.room].reserved -= 1
+        still_wanted = session.seat == seated.join_id  # else: gone since, or replaced by a newer connection
+        if seated.error is not None:
+            if still_wanted:
+                session.seat = None
+                error = ProtocolError(ErrorCode.ROOM_FULL, str(seated.error))
+                outcome.messages.append((session, message_bytes(messages.Error.of(error, ref))))
+            return
+        if not still_wanted:
+            stage.submit(self._disconnection(seated.room, seated.seat, seated.generation))
+            return
+        row = stage.batch.row[seated.room]
         session.streams += 1
         occupant = Occupant(
             session,
-            outcome.room,
-            outcome.seat,
-            outcome.generation,
-            session.streams & 0xFF,
-            InputQueue(int(stage.batch.rows.last_seq[row, outcome.seat]), self._input_bytes),
+            seated.room,
+            seated.seat,
+            seated.generation,
+            stream=session.streams & 0xFF,
+            queue=InputQueue(0, self.game.input_dtype.itemsize),
             tick=int(stage.batch.rows.tick[row]),
             row=row,
         )
-        if session.seat != outcome.join_id:  # gone since, or replaced by a newer connection
-            self._submit(occupant, Disconnect(outcome.room, outcome.seat, outcome.generation, max(1, self._hold_ticks)))
-            return None
-        stage.occupants[outcome.room, outcome.seat] = occupant
+        stage.occupants[seated.room, seated.seat] = occupant
         session.seat = occupant
-        return occupant
+        players = stage.batch.ledger(seated.room).players
+        told = messages.Seated(
+            ref=ref,
+            room=seated.room,
+            game=self.game.name,
+            options=self.game.option,
+            seat=seated.seat,
+            seats=self.game.seats,
+            generation=seated.generation,
+            stream=occupant.stream,
+            epoch=0,
+            tick=occupant.tick,
+            tick_hz=self.game.tick_hz,
+            last_seq=0,
+            inputs=self._inputs,
+            view=self._view,
+            roster=["" if player is None else player.name for player in players],
+        )
+        outcome.messages.append((session, message_bytes(told)))
 
-    def _tell_seated(self, stage: Stage, outcome: Seated, occupant: Occupant | None) -> None:
-        session, ref = self._joining.pop(outcome.join_id)
-        if outcome.error is not None:
-            if session.seat == outcome.join_id:
-                session.seat = None
-            error = ProtocolError(ErrorCode.ROOM_FULL, str(outcome.error))
-            session.link.write(message_bytes(messages.Error.of(error, ref)))
-        elif occupant is not None:
-            ledger = stage.batch.ledger(outcome.room)
-            seated = messages.Seated(
-                ref=ref,
-                room=outcome.room,
-                game=self.game.name,
-                options=self.game.option,
-                seat=outcome.seat,
-                seats=self.game.seats,
-                generation=outcome.generation,
-                stream=occupant.stream,
-                epoch=0,
-                tick=occupant.tick,
-                tick_hz=self.game.tick_hz,
-                last_seq=0,
-                inputs=self._inputs,
-                view=self._view,
-                roster=["" if player is None else player.name for player in ledger.players],
-            )
-            session.link.write(message_bytes(seated))
-
-    def _tell_events(self, stage: Stage, result: StepResult) -> None:
-        if not any(result.events.values()):
-            return
+    def _tell_events(self, stage: Stage, result: StepResult, outcome: Outcome) -> None:
         told = {
             room: message_bytes(
                 messages.Events(room=room, events=[[e.tick, e.index, e.kind, list(e.data)] for e in events])
@@ -265,9 +264,36 @@ class Host:
             for room, events in result.events.items()
             if events
         }
-        for occupant in stage.occupants.values():
-            if occupant.room in told:
-                occupant.session.link.write(told[occupant.room])
+        if told:
+            for occupant in stage.occupants.values():
+                if occupant.room in told:
+                    outcome.messages.append((occupant.session, told[occupant.room]))
+
+    def _vacate(self, stage: Stage, vacated: Vacated, outcome: Outcome) -> None:
+        occupant = stage.occupants.get((vacated.room, vacated.seat))
+        if occupant is None or occupant.generation != vacated.generation:
+            return
+        del stage.occupants[vacated.room, vacated.seat]
+        occupant.session.seat = None
+        left = messages.Left(
+            ref=occupant.leave_ref,
+            room=vacated.room,
+            seat=vacated.seat,
+            last_seq=vacated.last_seq,
+            applied=vacated.applied,
+        )
+        outcome.farewells.append((occupant.session, message_bytes(left)))
+
+    # -- behind the gate ----------------------------------------------------------------------------------------------
+
+    def _release(self, outcome: Outcome) -> None:
+        for session, data in outcome.messages:
+            session.link.write(data)
+        self._send_frames(outcome.readers, outcome.frames)
+        for session, data in outcome.farewells:
+            session.link.write(data)
+        for room, results in outcome.results_by_room().items():
+            self._deliver(self.game.name, room, results)
 
     def _send_frames(self, readers: list[Occupant], frames: list[bytes]) -> None:
         now = trio.current_time()
@@ -275,9 +301,10 @@ class Host:
         addresses: list[bytes] = []
         for occupant, frame in zip(readers, frames, strict=True):
             session = occupant.session
-            if session.by_datagram and session.end.path is not None and len(frame) + 6 <= PLAINTEXT_MAX:
-                packets.append(session.end.seal_frame(frame, now))
-                addresses.append(session.end.path)
+            end = session.end
+            if session.by_datagram and end.path is not None and len(frame) + ACKS.size <= PLAINTEXT_MAX:
+                packets.append(end.seal_frame(frame, now))
+                addresses.append(end.path)
             else:
                 self._metrics.frames_too_large += bool(session.by_datagram)
                 session.link.write(realtime_bytes(_CONTROL_FRAME + frame))
@@ -285,25 +312,9 @@ class Host:
         if packets:
             self._datagrams.send(packets, addresses)
 
-    def _tell_vacated(self, stage: Stage, result: StepResult) -> None:
-        for seat in result.vacated:
-            occupant = stage.occupants.get((seat.room, seat.seat))
-            if occupant is None or occupant.generation != seat.generation:
-                continue
-            del stage.occupants[seat.room, seat.seat]
-            occupant.session.seat = None
-            left = messages.Left(
-                ref=occupant.leave_ref,
-                room=seat.room,
-                seat=seat.seat,
-                last_seq=seat.last_seq,
-                applied=seat.applied,
-            )
-            occupant.session.link.write(message_bytes(left))
-
     # -- rooms that end -----------------------------------------------------------------------------------------------
 
-    def _quarantine(self, stage: Stage, room: str, error: Exception) -> None:
+    def _quarantine(self, stage: Stage, room: str, error: Exception, outcome: Outcome) -> None:
         """A room whose step raises is closed alone: its state is kept as evidence, its players are told."""
         self._metrics.rooms_quarantined += 1
         where = self._evidence / f"{room}-{stage.batch.tick_of(room)}.room"
@@ -313,11 +324,18 @@ class Host:
         except OSError as problem:
             log.error("evidence_not_written", room=room, error=str(problem))
         log.error("room_quarantined", room=room, evidence=str(where), exc_info=error)
-        told = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
+        refusal = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
+        told = message_bytes(messages.Error.of(refusal))
         for occupant in [o for o in stage.occupants.values() if o.room == room]:
             del stage.occupants[room, occupant.seat]
             occupant.session.seat = None
-            occupant.session.link.write(message_bytes(messages.Error.of(told)))
+            outcome.farewells.append((occupant.session, told))
+        for join_id, (session, wanted, ref) in list(self._joining.items()):
+            if wanted == room:
+                del self._joining[join_id]
+                if session.seat == join_id:
+                    session.seat = None
+                    outcome.farewells.append((session, message_bytes(messages.Error.of(refusal, ref))))
         self._close(room)
 
     async def _sweep(self) -> None:
@@ -331,17 +349,12 @@ class Host:
                     room.empty_since = None
                 elif room.empty_since is None:
                     room.empty_since = now
-                elif now - room.empty_since >= EMPTY_ROOM_S and not len(self._gate):
+                elif now - room.empty_since >= EMPTY_ROOM_S:
                     self._close(room.id)
                     log.info("room_closed", room=room.id)
 
     def _close(self, room: str) -> None:
-        stage = self.rooms.pop(room).stage
-        stage.batch.close(room)
+        self.rooms.pop(room).stage.batch.close(room)
 
-
-def _by_room(results: list[tuple[str, Result]]) -> dict[str, list[Result]]:
-    grouped: dict[str, list[Result]] = {}
-    for room, result in results:
-        grouped.setdefault(room, []).append(result)
-    return grouped
+    def _disconnection(self, room: str, seat: int, generation: int) -> Disconnect:
+        return Disconnect(room, seat, generation, max(1, self._hold_ticks))

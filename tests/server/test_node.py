@@ -1,0 +1,469 @@
+"""A whole node over real sockets: two honest players, and what everything that is not honest costs."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+
+import msgpack
+import pytest
+import trio
+
+from netcode import messages
+from netcode.client import connect
+from netcode.control import PROTOCOL, message_bytes, realtime_bytes
+from netcode.errors import ErrorCode, RemoteError
+from netcode.realtime import ClientEnd
+from netcode.seal import DatagramType
+from profiles import Profiles
+from server.node import StartFailed, run_node
+from server.settings import Settings
+from tests.server.games import Counter, Fragile, Large
+from tests.server.helpers import Node, datagram, datagrams, frame_when, playing, rude, running, until
+
+SECRET = bytes(range(32))
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_player_plays_and_the_books_agree(tmp_path: Path, transport: str) -> None:
+    async with running(tmp_path) as node, playing(node, transport=transport) as (client, room):
+        first = room.play.newest
+        assert first is not None
+        room.want(add=3)
+        frame = await frame_when(room, lambda frame: frame.values("sum")[room.info.seat] >= 30)
+        assert frame.values("sum")[room.info.seat] % 3 == 0
+        assert frame.mine("secret", room.info.seat) == 1000 + room.info.seat
+        assert frame.values("steps")[0] == frame.tick
+        left = await client.leave()
+        assert left.applied == left.last_seq == room.play.window.acknowledged or left.applied >= room.play.window.acknowledged
+        assert left.applied == left.last_seq
+        assert room.left == left
+        assert client.error is None
+        assert (client.datagrams > 0) == (transport == "udp")
+        with pytest.raises(RemoteError) as caught:
+            await client.leave()
+        assert caught.value.code is ErrorCode.NOT_SEATED
+
+
+async def test_two_players_see_each_other(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, ann), playing(node, transport="tcp") as (client, bob):
+        assert ann.info.room == bob.info.room
+        assert {ann.info.seat, bob.info.seat} == {0, 1}
+        ann.want(add=1)
+        bob.want(add=-2)
+        for room in (ann, bob):
+            await frame_when(
+                room,
+                lambda frame: frame.values("sum")[ann.info.seat] > 5 and frame.values("sum")[bob.info.seat] < -5,
+            )
+        await client.chat("hello")
+        event = await ann.next_event()
+        while event.kind != "chat":
+            event = await ann.next_event()
+        assert event.data == (bob.info.seat, "hello")
+        (listed,) = await client.rooms("counter")
+        assert (listed["room"], listed["players"], listed["seats"]) == (ann.info.room, 2, 4)
+        assert (await client.stats(5))["sessions"] == 2
+
+
+async def test_a_second_log_in_replaces_the_first_and_takes_its_seat(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node, secret=SECRET) as (first, room):
+        room.want(add=5)
+        before = await frame_when(room, lambda frame: frame.values("sum")[0] >= 10)
+        async with playing(node, secret=SECRET) as (second, again):
+            assert (again.info.room, again.info.seat) == (room.info.room, room.info.seat)
+            assert again.info.generation == room.info.generation + 1
+            assert second.account == first.account
+            frame = await again.next_frame()
+            assert frame.values("sum")[0] >= before.values("sum")[0]
+            with pytest.raises(RemoteError) as caught:
+                while True:
+                    await room.next_frame()
+            assert caught.value.code is ErrorCode.SESSION_REPLACED
+            assert len(node.lobby.list_rooms(messages.ListRooms()).rooms) == 1
+
+
+async def test_a_lost_player_finds_the_seat_held(tmp_path: Path) -> None:
+    async with running(tmp_path, hold_s=60.0) as node, playing(node) as (_, watcher):
+        async with playing(node, secret=SECRET) as (_, room):
+            room.want(add=7)
+            await frame_when(room, lambda frame: frame.values("sum")[room.info.seat] >= 70)
+        seat = room.info.seat
+        await until(lambda: node.host.rooms[room.info.room].stage.batch.rows.seated[0, seat] == 2, watcher)
+        async with playing(node, secret=SECRET) as (_, again):
+            assert (again.info.room, again.info.seat) == (room.info.room, seat)
+            assert (await again.next_frame()).values("sum")[seat] >= 70
+
+
+async def test_a_seat_is_given_up_when_its_hold_is_over(tmp_path: Path) -> None:
+    async with running(tmp_path, hold_s=0.1) as node, playing(node) as (_, watcher):
+        async with playing(node, secret=SECRET) as (_, room):
+            pass
+        seat, players = room.info.seat, node.host.rooms[room.info.room].stage.batch.ledger(room.info.room).players
+        await until(lambda: players[seat] is None, watcher)
+
+
+async def test_refusals_are_typed_and_the_session_goes_on(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, Counter({"seats": 1}), rooms_max=2) as node,
+        playing(node) as (_, ann),
+        connect(node.server, name="Bob") as bob,
+    ):
+        cases = [
+            (bob.join("nogame"), ErrorCode.UNKNOWN_GAME),
+            (bob.join(room="nowhere"), ErrorCode.UNKNOWN_ROOM),
+            (bob.join(room=ann.info.room), ErrorCode.ROOM_FULL),
+            (bob.create_room("nogame"), ErrorCode.UNKNOWN_GAME),
+            (bob.leave(), ErrorCode.NOT_SEATED),
+        ]
+        for request, code in cases:
+            with pytest.raises(RemoteError) as caught:
+                await request
+            assert caught.value.code is code
+        own = await bob.create_room("counter")
+        with pytest.raises(RemoteError) as caught:
+            await bob.create_room("counter")
+        assert caught.value.code is ErrorCode.TOO_MANY_ROOMS
+        assert caught.value.retryable
+        room = await bob.join(room=own)
+        await room.next_frame()
+        with pytest.raises(RemoteError) as caught:
+            await bob.join("counter")
+        assert caught.value.code is ErrorCode.ALREADY_SEATED
+        with pytest.raises(RemoteError) as caught:
+            room.want(jump=1)
+        await room.next_frame()
+
+
+async def test_a_log_in_is_refused_bare_and_typed(tmp_path: Path) -> None:
+    async with running(tmp_path, sessions_max=1) as node, playing(node) as (_, room):
+        with pytest.raises(RemoteError) as caught:
+            async with connect(node.server):
+                pass
+        assert caught.value.code is ErrorCode.TOO_MANY_SESSIONS
+        with pytest.raises(RemoteError) as caught:
+            async with connect(node.server, name="a\u202eb"):
+                pass
+        assert caught.value.code is ErrorCode.BAD_LOGIN
+        await room.next_frame()
+
+
+async def test_a_name_that_grows_when_it_is_cleaned_is_welcome(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, connect(node.server, name="\ufb03" * 10) as client:
+        assert client.name == "ffi" * 10
+
+
+async def test_an_error_in_the_callers_block_comes_out_as_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        with pytest.raises(KeyError):
+            async with connect(node.server):
+                raise KeyError("mine")
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="."):
+            async with connect(f"127.0.0.1:{sock.getsockname()[1]}"):
+                pass
+
+
+# -- peers who do not behave ------------------------------------------------------------------------------------------
+
+BOMB = b"\x81\xa1t" + b"\x91" * 60_000
+HELLO = messages.Hello(protocol=PROTOCOL)
+LOGIN = messages.Login(secret=b"y" * 16)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (struct.pack("<I", 2**31) + b"\x00rest", ErrorCode.TOO_LARGE),
+        (struct.pack("<I", 0), ErrorCode.TOO_LARGE),
+        (struct.pack("<IB", 1 + len(BOMB), 0) + BOMB, ErrorCode.BAD_MESSAGE),
+        (message_bytes(LOGIN), ErrorCode.OUT_OF_TURN),
+        (message_bytes(HELLO) * 2, ErrorCode.OUT_OF_TURN),
+        (message_bytes(HELLO) + message_bytes(messages.Join(game="counter")), ErrorCode.OUT_OF_TURN),
+        (message_bytes(HELLO) + realtime_bytes(b"\x01rest"), ErrorCode.OUT_OF_TURN),
+        (message_bytes(HELLO) + message_bytes(LOGIN) * 2, ErrorCode.OUT_OF_TURN),
+        (message_bytes(messages.Hello(protocol=PROTOCOL + 1)), ErrorCode.WRONG_VERSION),
+        (struct.pack("<IB", 3, 7) + b"ab", ErrorCode.OUT_OF_TURN),
+        (message_bytes(HELLO) + struct.pack("<IB", 5, 0) + msgpack.packb({"t": 1}) + b"", ErrorCode.BAD_MESSAGE),
+    ],
+)
+async def test_a_broken_greeting_costs_its_own_connection(tmp_path: Path, said: bytes, code: ErrorCode) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer:
+        peer.link.write(said)
+        error = await peer.hear(messages.Error)
+        assert (error.code, error.fatal) == (code.number, True)
+        if code is ErrorCode.WRONG_VERSION:
+            assert str(PROTOCOL) in error.message
+            assert str(PROTOCOL + 1) in error.message
+        await peer.ended()
+        await only(node, 1)
+        await room.next_frame()
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (message_bytes(HELLO), ErrorCode.OUT_OF_TURN),
+        (message_bytes(LOGIN), ErrorCode.OUT_OF_TURN),
+        (realtime_bytes(b""), ErrorCode.BAD_MESSAGE),
+        (realtime_bytes(b"\x02frames come from the server"), ErrorCode.BAD_MESSAGE),
+        (realtime_bytes(b"\x01short"), ErrorCode.BAD_MESSAGE),
+        (struct.pack("<IB", 1 + len(BOMB), 0) + BOMB, ErrorCode.BAD_MESSAGE),
+        (struct.pack("<I", 70_000), ErrorCode.TOO_LARGE),
+    ],
+)
+async def test_a_member_who_breaks_the_protocol_costs_its_own_session(
+    tmp_path: Path, said: bytes, code: ErrorCode
+) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer:
+        await peer.log_in()
+        await peer.seat()
+        assert node.metrics.sessions_opened == 2
+        peer.link.write(said)
+        error = await peer.hear(messages.Error)
+        assert (error.code, error.fatal) == (code.number, True)
+        await peer.ended()
+        await only(node, 1)
+        await room.next_frame()
+
+
+async def only(node: Node, sessions: int) -> None:
+    """Wait until so many sessions are left, and check that no connection counts as half open."""
+    async with connect(node.server) as client:
+        with trio.fail_after(5):
+            while (await client.stats())["sessions"] != sessions + 1:
+                pass
+        figures = await client.stats()
+    assert figures["half_open"] == 0
+
+
+async def test_plain_garbage_instead_of_tls(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room):
+        for _ in range(5):
+            with trio.socket.socket() as sock:
+                await sock.connect(("127.0.0.1", node.port))
+                await sock.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(2000))
+                with pytest.raises(OSError, match=".") if False else trio.fail_after(5):
+                    try:
+                        while await sock.recv(4096):
+                            pass
+                    except ConnectionResetError:
+                        pass
+        await only(node, 1)
+        await room.next_frame()
+
+
+async def test_many_log_ins_in_one_piece_make_one_session(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, rude(node) as peer:
+        logins = [messages.Login(secret=bytes([n]) * 16) for n in range(50)]
+        peer.say(HELLO, *logins)
+        await peer.hear(messages.Error)
+        assert node.metrics.sessions_opened <= 1
+        await only(node, 0)
+
+
+async def test_nobody_says_anything_before_the_log_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.door.LOGIN_S", 0.2)
+    async with running(tmp_path) as node, rude(node) as peer:
+        peer.say(HELLO)
+        error = await peer.hear(messages.Error)
+        assert (error.code, error.fatal) == (ErrorCode.TIMED_OUT.number, True)
+        await peer.ended()
+        monkeypatch.undo()
+        await only(node, 0)
+
+
+async def test_inputs_while_the_seat_is_still_asked_for(tmp_path: Path) -> None:
+    """A datagram of the former seat is on its way when the next seat is asked for: it is for nobody."""
+    async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer:
+        welcome = await peer.log_in()
+        end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down)
+        with datagrams(node) as sock:
+            for _ in range(20):
+                peer.say(messages.Join(game="counter"))
+                for _ in range(20):
+                    sock.send(end.seal_input(bytes(15), 0.0))
+                    await trio.lowlevel.checkpoint()
+                await peer.hear(messages.Seated)
+                peer.say(messages.Leave())
+                await peer.hear(messages.Left)
+        await room.next_frame()
+
+
+async def test_hostile_datagrams_meet_silence_and_a_counter(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer, datagrams(node) as sock:
+        welcome = await peer.log_in()
+        await peer.seat()
+        end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down)
+        forger = ClientEnd(welcome.connection, bytes(32), bytes(32))
+        stranger = ClientEnd(welcome.connection ^ 1, welcome.key_up, welcome.key_down)
+        genuine = end.due(0.0)
+        assert genuine is not None
+        sock.send(genuine)
+        challenge = await datagram(sock)
+        assert len(challenge) <= 35
+        before = node.metrics.figures(0.0, 60)
+        for packet in (
+            b"", b"x", bytes(26), bytes(27), bytes(1200), bytes(1400),
+            genuine, genuine[:-1] + b"\0", forger.seal_input(b"x", 0.0), stranger.seal_input(b"x", 0.0),
+            b"\x21" + genuine[1:],
+        ):  # fmt: skip
+            sock.send(packet)
+        sock.send(end.seal_input(b"genuine but no input packet", 0.0))
+        await until(lambda: node.metrics.inputs_malformed == before["inputs_malformed"] + 1, room)
+        after = node.metrics.figures(0.0, 60)
+        assert after["datagrams_unknown"] - before["datagrams_unknown"] >= 4
+        assert after["drops"]["replayed"] == before["drops"]["replayed"] + 1
+        assert after["drops"]["forged"] >= before["drops"]["forged"] + 2
+        assert after["drops"]["version"] == before["drops"]["version"] + 1
+        assert after["sessions_lost"] == 0
+        with pytest.raises(BlockingIOError):
+            sock.recv(2048)
+
+
+async def test_a_client_that_stops_reading_is_too_slow(tmp_path: Path) -> None:
+    async with running(tmp_path, Large()) as node, playing(node) as (_, room), rude(node) as peer:
+        await peer.log_in()
+        seated = await peer.seat("large")
+        start = room.play.newest
+        assert start is not None
+        packet = struct.pack("<BBHIHHHB", 0, seated.stream, 0, 0, 0, 0, 0, 0)
+        peer.link._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ticks: list[int] = []
+        room.on_frame = lambda frame: ticks.append(frame.tick)
+        with trio.fail_after(10):
+            while not node.metrics.links_too_slow:
+                peer.link.write(realtime_bytes(b"\x01" + packet))
+                peer.say(*[messages.ListRooms()] * 200)
+                await room.next_frame()
+        await until(lambda: len(ticks) > 5, room)
+        assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
+        await only(node, 1)
+
+
+async def test_a_flood_of_chat_is_limited_and_told_in_order(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer:
+        await peer.log_in()
+        await peer.seat()
+        for _ in range(3):
+            peer.say(*[messages.Chat(text="spam", ref=5)] * 3000)
+        error = await peer.hear(messages.Error)
+        assert (error.code, error.ref, error.fatal) == (ErrorCode.LIMITED.number, 5, False)
+        ids: list[tuple[int, int]] = []
+        with trio.move_on_after(0.3):
+            while True:
+                event = await room.next_event()
+                ids.append((event.tick, event.index))
+        assert len(ids) > 1
+        assert ids == sorted(set(ids))
+        await room.next_frame()
+
+
+async def test_a_failing_room_is_closed_alone_and_its_players_are_told(tmp_path: Path) -> None:
+    game = Fragile()
+    async with running(tmp_path, game) as node, connect(node.server) as ann, connect(node.server) as bob:
+        mine = await ann.join(room=await ann.create_room("fragile"))
+        other = await bob.join(room=await bob.create_room("fragile"))
+        ticks: list[int] = []
+        other.on_frame = lambda frame: ticks.append(frame.tick)
+        await mine.next_frame()
+        mine.want(add=10)
+        with pytest.raises(RemoteError) as caught, trio.fail_after(5):
+            while True:
+                await mine.next_frame()
+        assert caught.value.code is ErrorCode.ROOM_CLOSED
+        start = len(ticks)
+        await until(lambda: len(ticks) > start + 5, other)
+        assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
+        assert node.metrics.rooms_quarantined == 1
+        (evidence,) = (tmp_path / "evidence").iterdir()
+        assert evidence.name.startswith(mine.info.room)
+        assert len(evidence.read_bytes()) > 100
+        again = await ann.join("fragile")
+        assert again.info.room == other.info.room
+
+
+async def test_a_game_that_raises_on_joining_or_opening_refuses_and_nobody_is_stuck(tmp_path: Path) -> None:
+    game = Fragile()
+    async with running(tmp_path, game) as node, connect(node.server) as ann:
+        room = await ann.create_room("fragile")
+        game.refuses_joins = True
+        with pytest.raises(RemoteError) as caught:
+            await ann.join(room=room)
+        assert caught.value.code is ErrorCode.ROOM_CLOSED
+        game.refuses_joins, game.refuses_rooms = False, True
+        with pytest.raises(RemoteError) as caught:
+            await ann.create_room("fragile")
+        assert caught.value.code is ErrorCode.INTERNAL
+        game.refuses_rooms = False
+        await (await ann.join("fragile")).next_frame()
+
+
+async def test_frames_that_do_not_fit_into_a_datagram_go_by_the_control_channel(tmp_path: Path) -> None:
+    async with running(tmp_path, Large()) as node, playing(node) as (client, room):
+        frame = await frame_when(room, lambda frame: frame.tick > 5)
+        assert frame.values("noise") == [1_000_000 + frame.values("steps")[0]] * 800
+        assert node.metrics.frames_too_large > 0
+        assert client.error is None
+
+
+# -- start and stop ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_clean_stop_tells_the_players_and_flushes_the_results(tmp_path: Path) -> None:
+    async with running(tmp_path, Counter({"match_ticks": 10})) as node, playing(node, secret=SECRET) as (client, room):
+        await frame_when(room, lambda frame: frame.tick % 10 == 2 and frame.tick > 20)
+        node.stop.set()
+        with pytest.raises(RemoteError) as caught:
+            while True:
+                await room.next_frame()
+        assert caught.value.code is ErrorCode.SHUTTING_DOWN
+        await node.stopped.wait()
+        seen = room.play.newest
+        assert seen is not None
+        async with Profiles.open(tmp_path / "profiles.db") as profiles:
+            history = await profiles.history(client.account, 100)
+        assert len({row.match for row in history}) == len(history) >= seen.tick // 10
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind(("127.0.0.1", node.port))
+            udp.bind(("127.0.0.1", node.port))
+
+
+async def fails_to_start(settings: Settings, wanted: str) -> None:
+    with trio.fail_after(5), pytest.raises(StartFailed, match=wanted) as caught:
+        await run_node(settings, Counter(), stop=trio.Event())
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        await fails_to_start(Settings(port=tcp.getsockname()[1], data=tmp_path), "in use.*--port")
+        udp.bind(("127.0.0.1", 0))
+        await fails_to_start(Settings(port=udp.getsockname()[1], data=tmp_path), "in use.*--port")
+    await fails_to_start(Settings(host="192.0.2.1", port=0, data=tmp_path), "--host")
+
+
+async def test_what_else_keeps_a_node_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"no folder")
+    await fails_to_start(Settings(port=0, data=tmp_path / "file"), "data folder.*--data")
+    await fails_to_start(Settings(port=0, data=tmp_path / "file" / "deeper"), "data folder.*--data")
+    await fails_to_start(
+        Settings(port=0, data=tmp_path, tls_cert=tmp_path / "file", tls_key=tmp_path / "file"), "file"
+    )
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "profiles.db").write_bytes(b"this is no database, by no means" * 100)
+    await fails_to_start(Settings(port=0, data=tmp_path / "broken"), "profiles.db")
+
+
+def test_a_datagram_type_is_not_reused() -> None:
+    assert [kind.value for kind in DatagramType] == list(range(1, 8))
