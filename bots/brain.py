@@ -3,8 +3,8 @@
     ArenaBrain   reads its frames: goes for the nearest living player in sight, leads its aim, side-steps shots, turns away from walls
     RandomWalk   reads nothing: any game, and lean bots, which do not decode views; real inputs within the declared limits
 
-A brain returns only the fields that change; what it does not name stays as it was. Cheap: a decision is 10 to 30 µs, because hundreds of bots
-decide thirty times a second in one process.
+A brain returns only the fields that change; what it does not name stays as it was. Cheap: a decision is 10 to 30 µs,
+because hundreds of bots decide thirty times a second in one process.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def make_brain(info: SeatInfo, seed: int, player: int, *, sees: bool) -> Brain:
 class RandomWalk:
     """Wants something within the limits of each input field, and changes its mind a few times a second.
 
-    A field of few values jumps to any of them; one of many (an angle) turns a little at a time, around the end of its range.
+    A field of few values jumps to any of them; one of many (an angle) turns a little at a time, around the end of its
+    range.
     """
 
     def __init__(self, seed: int, player: int, inputs: tuple[Input, ...], tick_hz: int) -> None:

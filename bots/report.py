@@ -2,8 +2,9 @@
 
     PlayerSeries (one a bot) ──► Tally (one a process, sums) ──► merge ──► report()  ──► JSON, table, --fail-if
 
-Everything is bounded: intervals and round trips go into histograms whose buckets are 2 % wide, so that a run of an hour takes the memory of a
-run of a second. Percentiles are therefore good to 1 %; `max` is exact. What each figure means is said at `report`.
+Everything is bounded: intervals and round trips go into histograms whose buckets are 2 % wide, so that a run of an
+hour takes the memory of a run of a second. Percentiles are therefore good to 1 %; `max` is exact. What each figure
+means is said at `report`.
 """
 
 from __future__ import annotations
@@ -268,10 +269,11 @@ def report(
 ) -> dict[str, Any]:
     """The figures of a run whose window was `seconds` long; `before` and `after` are the server's own at its two ends.
 
-    `frames_per_s`: distinct ticks that a player saw in the window, late ones too; a player who did not play counts as 0. `frame_interval_ms`:
-    between the arrivals of frames with increasing ticks at one client. `input_rtt_ms`: from an input's first sending to the frame that
-    acknowledges it. `bytes_per_frame`: mean UDP payload (tcp: of the realtime packet, without framing and TLS). `inputs` count from joining to
-    leaving. What is not known (a server on another machine, nothing acknowledged) is null.
+    `frames_per_s`: distinct ticks that a player saw in the window, late ones too; a player who did not play counts as
+    0. `frame_interval_ms`: between the arrivals of frames with increasing ticks at one client. `input_rtt_ms`: from
+    an input's first sending to the frame that acknowledges it. `bytes_per_frame`: mean UDP payload (tcp: of the
+    realtime packet, without framing and TLS). `inputs` count from joining to leaving. What is not known (a server on
+    another machine, nothing acknowledged) is null.
     """
     seconds = max(seconds, 1e-9)
     server, lateness = _server(before, after)

@@ -1,7 +1,7 @@
 """The journal as a tick sees it: begin an append, go on encoding, and tell nobody anything until it is stored.
 
-`begin` must not block and must not await: it starts the append of one record (all rooms of a node's phase, one tick) and returns a promise. The
-records of one journal are stored in the order of their `begin` calls, or not at all.
+`begin` must not block and must not await: it starts the append of one record (all rooms of a node's phase, one tick)
+and returns a promise. The records of one journal are stored in the order of their `begin` calls, or not at all.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ its rooms at once**::
 
 `rooms.x` has the shape (rooms, seats): the first axis is always the room. A step is a pure function of what it finds
 there. It must not look at a clock, at global randomness (`game.rng` is a function of seed, tick, entity and purpose),
-at float transcendentals, at the order of a set, or at which row a room happens to be in: two rooms with equal bytes must stay
-equal wherever they are. The room's state is exactly its columns and its ledger; nothing else survives a move.
+at float transcendentals, at the order of a set, or at which row a room happens to be in: two rooms with equal bytes
+must stay equal wherever they are. The room's state is exactly its columns and its ledger; nothing else survives a
+move.
 
 Who sees a column: ``see="all"`` everybody in the room, ``see="own"`` only the seat that it belongs to,
 ``see="none"`` nobody. On the wire the value is shifted right by `shift` bits (quantised); with ``exact=True`` the owner
@@ -187,8 +188,8 @@ class RowGame:
     ) -> dict[str, int]:
         """The client's side of `step` for its own seat: its columns after one more input. Default: no prediction.
 
-        `own` holds every column per seat that the seat itself sees, exact ones exact, the others as the wire has them, shifted
-        back; `view` the room's shared columns; `wanted` an input. Neither is changed.
+        `own` holds every column per seat that the seat itself sees, exact ones exact, the others as the wire has
+        them, shifted back; `view` the room's shared columns; `wanted` an input. Neither is changed.
         """
         return own
 

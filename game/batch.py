@@ -2,10 +2,10 @@
 
     commands of tick t ─► rosters, held inputs ─► (copy) ─► game.step ─► events, results ─► hash(t) of every room
 
-`step` is the only thing that changes rooms, and all that it reads is the rooms and the tick's commands: that is why a snapshot and the
-commands since it are enough to have a room again. When the game's step raises, the copy is put back and the
-rooms are stepped in halves until the ones at fault stand alone; they are left as they were before the step and named in
-`StepResult.failed`, and the others never notice.
+`step` is the only thing that changes rooms, and all that it reads is the rooms and the tick's commands: that is why a
+snapshot and the commands since it are enough to have a room again. When the game's step raises, the copy is put back
+and the rooms are stepped in halves until the ones at fault stand alone; they are left as they were before the step
+and named in `StepResult.failed`, and the others never notice.
 """
 
 from __future__ import annotations

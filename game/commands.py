@@ -1,7 +1,8 @@
 """Commands: everything that may change a room at a tick, and their bytes in the journal.
 
-A step reads the room's state and its commands and nothing else, so a snapshot and the commands since are the room. What
-was measured or looked up outside (a profile, how far back a player saw) enters here as a value and is never asked for again on replay.
+A step reads the room's state and its commands and nothing else, so a snapshot and the commands since are the room.
+What was measured or looked up outside (a profile, how far back a player saw) enters here as a value and is never
+asked for again on replay.
 """
 
 from __future__ import annotations
@@ -98,14 +99,14 @@ COMMANDS: dict[str, type[Any]] = {
 
 
 def input_record_dtype(input_dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """One applied input as a packed record: which row and seat, its sequence, how far back its player saw, its fields."""
+    """One applied input as a packed record: row and seat, sequence, how far back its player saw, fields."""
     head = [("row", "<u4"), ("seat", "<u1"), ("seq", "<u4"), ("rewind", "<u1")]
     return np.dtype(head + [(name, input_dtype[name]) for name in input_dtype.names or ()])
 
 
 @attrs.frozen(eq=False)
 class TickCommands:
-    """What one tick of a batch applies: at most one input a seat (records of `input_record_dtype`), and commands in order."""
+    """What one tick of a batch applies: at most one input a seat (`input_record_dtype`), and commands in order."""
 
     inputs: np.ndarray
     commands: tuple[Command, ...] = ()

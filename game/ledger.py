@@ -1,8 +1,9 @@
 """The part of a room's state that is not numbers: who sits where, the last events, results waiting for the profiles.
 
-A ledger changes rarely (a join, a kill, a match's end), a row of columns at every tick. So that the state hash of every tick covers both
-without encoding the ledger each time, every change is folded into a rolling XXH3 hash that lives in the row (`rooms.ledger`).
-Two rooms with equal rows have seen the same changes in the same order; the saved bytes carry a checksum of their own.
+A ledger changes rarely (a join, a kill, a match's end), a row of columns at every tick. So that the state hash of
+every tick covers both without encoding the ledger each time, every change is folded into a rolling XXH3 hash that
+lives in the row (`rooms.ledger`). Two rooms with equal rows have seen the same changes in the same order; the saved
+bytes carry a checksum of their own.
 """
 
 from __future__ import annotations

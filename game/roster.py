@@ -4,7 +4,8 @@
                         ▲                       │
                         └──── connect / join ───┘
 
-Every command names the generation (join count) of the seat that it means, so one that was overtaken by a newer join changes nothing.
+Every command names the generation (join count) of the seat that it means, so one that was overtaken by a newer join
+changes nothing.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def results(
     won: np.ndarray,
     stats: dict[str, np.ndarray],
 ) -> list[Result]:
-    """One result for every taken seat. The operation id comes from room, match and account, so a replay makes the same."""
+    """One result for every taken seat, its operation id made of room, match and account: a replay makes the same."""
     taken = [seat for seat, player in enumerate(ledger.players) if player is not None]
     found = []
     for seat in taken:

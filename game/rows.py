@@ -4,9 +4,9 @@
     x        (capacity, seats) int32, little-endian; a step sees its first n rooms as `rooms.x`
     packed   one row of bytes a room: its part of every column, in order            (hash, snapshot, save)
 
-One buffer, so that the copy which makes a failing step harmless is a single memcpy; arrays over all rooms, so that a step
-is a handful of NumPy calls whatever the number of rooms; one packing pass into a (rooms, bytes) matrix where the bytes of a
-room are wanted. Nothing in a row depends on which row it is.
+One buffer, so that the copy which makes a failing step harmless is a single memcpy; arrays over all rooms, so that a
+step is a handful of NumPy calls whatever the number of rooms; one packing pass into a (rooms, bytes) matrix where the
+bytes of a room are wanted. Nothing in a row depends on which row it is.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Rows:
     ) -> None:
         """End the match of the rooms where `over` (n,) holds: every taken seat gets a result from `score` (n, seats).
 
-        `won` (n, seats) defaults to having the highest score; equal scores share a rank. `stats` (n, seats) are summed up in profiles.
+        `won` (n, seats) defaults to having the highest score; equal scores share a rank. `stats` (n, seats) are
+        summed up in profiles.
         """
         if won is None:
             taken = np.where(self.seated > 0, score.astype(np.int64), np.iinfo(np.int64).min)

@@ -2,8 +2,9 @@
 
     | "HFR1" | u32 header length | header (msgpack) | row bytes | ledger (msgpack) | u64 XXH3 of all before |
 
-The header names the game, its fingerprint (code and options), its version, the room and its tick, and how long the parts are. Every
-number is little-endian. A damaged byte anywhere, other rules, or another layout is refused before anything is read.
+The header names the game, its fingerprint (code and options), its version, the room and its tick, and how long the
+parts are. Every number is little-endian. A damaged byte anywhere, other rules, or another layout is refused before
+anything is read.
 """
 
 from __future__ import annotations

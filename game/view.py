@@ -1,10 +1,10 @@
 """Views: what players may see of a room, as rows of small whole numbers.
 
     shared  (rooms, V) int32: every column with see="all", shifted right by its `shift`, in the order of declaration
-    own     (rooms, seats, O) int32: per seat, the bits that `exact` columns lost by the shift, then every see="own" column
+    own     (rooms, seats, O) int32: per seat, the low bits of `exact` columns, then every see="own" column
 
-Values are already quantised; a delta between two views wraps around in the column's wire type (`bits`). `describe` tells a client in any
-language all that it needs to turn them back.
+Values are already quantised; a delta between two views wraps around in the column's wire type (`bits`). `describe`
+tells a client in any language all that it needs to turn them back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from game.rows import Rows
 
 @attrs.frozen
 class Field:
-    """One column of a view: `count` values from index `start`, each `bits` wide and signed or not, shifted by `shift`."""
+    """One column of a view: `count` values from index `start`, each of `bits`, signed or not, shifted by `shift`."""
 
     name: str
     per: Literal["room", "seat"] | int
@@ -55,7 +55,8 @@ class ViewLayout:
         return {
             part: [
                 {
-                    "name": f.name, "per": f.per, "count": f.count, "bits": f.bits, "signed": f.signed, "shift": f.shift, "exact": f.exact
+                    "name": f.name, "per": f.per, "count": f.count, "bits": f.bits, "signed": f.signed, "shift":
+                    f.shift, "exact": f.exact
                 }
                 for f in fields
             ]

@@ -24,8 +24,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("holdfast.serve:serve", "Run a game server."),
     "bots": ("holdfast.bots:bots", "Let bots play on a running server, and report how it did."),
     "demo": ("holdfast.demo:demo", "Server and bots in one terminal, with a live view."),
-    "bench": ("holdfast.bench:bench", "Measure this machine; prints JSON."),
-    "replay": ("holdfast.replay:replay", "Replay a recorded room and compare its hashes."),
     "config": ("holdfast.config:config", "Show the settings in force and where each comes from."),
 }
 """Name → where it is (module:attribute) and its line in `--help`."""

@@ -7,8 +7,8 @@
             frame = await room.next_frame()
             print(frame.tick, frame.values("x"))
 
-One task reads the control channel, one the datagrams, one is the input clock. All decisions are made by the pure parts (`control`, `realtime`,
-`play`); this file only moves bytes and wakes those who wait.
+One task reads the control channel, one the datagrams, one is the input clock. All decisions are made by the pure
+parts (`control`, `realtime`, `play`); this file only moves bytes and wakes those who wait.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A logged-in client, until the block ends.
 
-    `server` is host:port; `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport` is "udp" or "tcp" (frames
-    and inputs over the control channel); `trust` as in `netcode.certificate.client_trust`. Raises OSError when nobody listens, RemoteError when
-    the server refuses, and what `ByteLink.client` raises.
+    `server` is host:port; `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport`
+    is "udp" or "tcp" (frames and inputs over the control channel); `trust` as in `netcode.certificate.client_trust`.
+    Raises OSError when nobody listens, RemoteError when the server refuses, and what `ByteLink.client` raises.
     """
     if transport not in ("udp", "tcp"):
         raise ValueError(f"transport is udp or tcp, not {transport!r}")
@@ -99,7 +99,7 @@ class SeatedRoom:
         self.play.want(**fields)
 
     async def next_frame(self) -> Frame:
-        """Wait for a frame that is newer than what was there; always the newest. Raises RemoteError when the connection ended."""
+        """Wait for a frame newer than what was there; always the newest. Raises RemoteError at the connection's end."""
         self._client._check_open()
         await self._next.wait()
         self._client._check_open()
@@ -139,6 +139,8 @@ class Client:
         self.account = ""
         self.name = ""
         self.session = ""
+        self.games: list[str] = []
+        """What can be played on this server."""
         self.room: SeatedRoom | None = None
         self.sending = True
         """False stops the input clock: nothing new is sent, what is unacknowledged is still repeated."""
@@ -146,7 +148,7 @@ class Client:
         """Why the connection ended; None while it is open."""
         self.datagrams = 0
         self.datagram_bytes = 0
-        """Frames that came as datagrams: how many, and their UDP payload."""
+        """Packets that brought frames: how many, and their bytes (UDP payload; tcp: the realtime packet)."""
         self.bad_frames = 0
         self._link = link
         self._channel = ControlChannel(server=False)
@@ -219,6 +221,7 @@ class Client:
         welcome = await self._request(messages.Login(secret=secret, name=name))
         assert isinstance(welcome, messages.Welcome)
         self.account, self.name, self.session = welcome.account, welcome.name, welcome.session
+        self.games = welcome.games
         self._udp_port = welcome.udp_port
         self._end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down, Suite(welcome.suite))
 
@@ -243,6 +246,8 @@ class Client:
     def _receive(self, item: Message | bytes) -> None:
         if isinstance(item, bytes):
             if self.room is not None:
+                self.datagrams += 1
+                self.datagram_bytes += len(item)
                 self._take_frame(self.room, item[1:])
             return
         match item:

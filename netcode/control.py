@@ -1,11 +1,13 @@
 """The control channel without I/O: bytes in, messages out, and who may say what when.
 
-                Hello            Login             Join / Leave / …
-    server:  FRESH ──► GREETED ─────────► MEMBER ◄──────────┘            any error that is the peer's fault ──► CLOSED
+                Hello            Login               logged_in()          Join / Leave / …
+    server:  FRESH ──► GREETED ─────────► ENTERING ──────────► MEMBER ◄──────────┘      any fault of the peer's ──► CLOSED
+    client:  FRESH ──► GREETED ──────────── Welcome ─────────► MEMBER
 
-    bytes:   u32 length | u8 kind | payload        kind 0: a msgpack message     kind 1: a realtime packet (type, plaintext)
+    bytes:   u32 length | u8 kind | payload      kind 0: a msgpack message    kind 1: a realtime packet
 
-Both ends use `ControlChannel`; a client's channel is FRESH until the server's Hello came. What is sent is not checked (it is ours), what comes in is.
+Both ends use `ControlChannel`; a client's channel is FRESH until the server's Hello came. What is sent is not checked
+(it is ours), what comes in is.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class State(enum.Enum):
 
     FRESH = "fresh"
     GREETED = "greeted"
+    ENTERING = "logging in"
     MEMBER = "member"
     CLOSED = "closed"
 
@@ -33,6 +36,7 @@ class State(enum.Enum):
 SERVER_ACCEPTS: dict[State, frozenset[type[Message]]] = {
     State.FRESH: frozenset({messages.Hello}),
     State.GREETED: frozenset({messages.Login, messages.Ping}),
+    State.ENTERING: frozenset({messages.Ping}),
     State.MEMBER: frozenset(
         {
             messages.ListRooms,
@@ -49,6 +53,7 @@ SERVER_ACCEPTS: dict[State, frozenset[type[Message]]] = {
 CLIENT_ACCEPTS: dict[State, frozenset[type[Message]]] = {
     State.FRESH: frozenset({messages.Hello, messages.Error}),
     State.GREETED: frozenset({messages.Welcome, messages.Pong, messages.Error}),
+    State.ENTERING: frozenset(),
     State.MEMBER: frozenset(
         {
             messages.Rooms,
@@ -74,9 +79,9 @@ class ControlChannel:
         self._accepts = SERVER_ACCEPTS if server else CLIENT_ACCEPTS
         self._advance: dict[type[Message], State] = {
             messages.Hello: State.GREETED,
-            (messages.Login if server else messages.Welcome): State.MEMBER,
+            messages.Login: State.ENTERING,
+            messages.Welcome: State.MEMBER,
         }
-        self._deferred = messages.Login if server else None
         self._reader = FrameReader(messages.MESSAGE_MAX + 1)
 
     def receive_data(self, data: bytes) -> list[Message | bytes]:
@@ -110,8 +115,7 @@ class ControlChannel:
             raise ProtocolError(
                 ErrorCode.WRONG_VERSION, f"this end speaks protocol {PROTOCOL}, the other {message.protocol}"
             )
-        if type(message) is not self._deferred:
-            self.state = self._advance.get(type(message), self.state)
+        self.state = self._advance.get(type(message), self.state)
         return message
 
 

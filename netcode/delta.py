@@ -1,6 +1,7 @@
 """Deltas between views: encoded for all rooms in one pass, decoded with plain integers.
 
-A view is a list of whole numbers, cut into fields (`game.view.Field`). One delta against a baseline (all zeros for a full one):
+A view is a list of whole numbers, cut into fields (`game.view.Field`). One delta against a baseline (all zeros for a
+full one):
 
     | codes: 2 bits a field | masks of the changed fields | values of the changed fields |
 
@@ -35,7 +36,7 @@ class DeltaEncoder:
         self._code_bytes = -(-len(fields) // 4)
         head_field += [-1] * self._code_bytes
         sparse += [False] * self._code_bytes
-        # Where the bits of each mask lie in the head: (index of the value, index of the bit), and likewise for the masks of masks.
+        # Where the bits of each mask lie in the head (value and bit), and where the masks of masks are.
         value_at: list[int] = []
         bit_at: list[int] = []
         self._tops: list[tuple[int, int, int, int]] = []

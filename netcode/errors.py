@@ -1,6 +1,7 @@
 """One list of errors for every channel: control messages, datagrams, HTTP and the browser speak these numbers.
 
-A number is never reused and never changes its meaning. `retryable` tells a client whether the same request may work a little later.
+A number is never reused and never changes its meaning. `retryable` tells a client whether the same request may work a
+little later.
 """
 
 from __future__ import annotations

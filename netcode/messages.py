@@ -2,10 +2,11 @@
 
     {"t": "join", "ref": 7, "room": "9f2c…"}          "t" names the class; "ref" of a request comes back in its answer
 
-Unknown keys are ignored and missing ones take their default, so fields may be added; anything else that does not fit raises
-`ProtocolError(BAD_MESSAGE)` naming message and field. `docs/protocol.md` lists all of them.
+Unknown keys are ignored and missing ones take their default, so fields may be added; anything else that does not fit
+raises `ProtocolError(BAD_MESSAGE)` naming message and field. `docs/protocol.md` lists all of them.
 """
 
+# ruff: noqa: RUF009  (the field kinds only declare; attrs makes the defaults)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from netcode.errors import ErrorCode, ProtocolError
 
 MESSAGE_MAX = 64 * 1024
 """Bytes of one message, either way."""
-NAME_MAX = 24
+NAME_MAX = 32
 CHAT_MAX = 200
 
 
@@ -91,7 +92,7 @@ class Message:
     ref: int = whole(0, 2**32 - 1, default=0)
 
 
-# -- client to server ---------------------------------------------------------------------------------------------------
+# -- client to server ------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -169,7 +170,7 @@ class StatsRequest(Message):
     window_s: int = whole(1, 3600, default=60)
 
 
-# -- server to client ---------------------------------------------------------------------------------------------------
+# -- server to client ------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)

@@ -3,18 +3,16 @@
     every input period:  packed input ─► window of unacknowledged inputs ─► input packet (datagram or control channel)
     every frame:         last_seq ─► window;  depth ─► input period;  tick ─► baseline to acknowledge
 
-The server keeps a short queue of inputs for each seat and tells its depth in every frame. A queue that stays above one only adds delay, so the client then
-runs its input clock up to 10 % slower until the depth is back at 0 or 1. When 32 inputs are unacknowledged the clock stops: a pause of the server never turns into a
-lag that does not drain.
+The server keeps a short queue of inputs for each seat and tells its depth in every frame. A queue that stays above
+one only adds delay, so the client then runs its input clock up to 10 % slower until the depth is back at 0 or 1. When
+32 inputs are unacknowledged the clock stops: a pause of the server never turns into a lag that does not drain.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
-from typing import Any
-
 import attrs
-import numpy as np
 
 from game.api import Input
 from game.view import ViewLayout
@@ -25,6 +23,7 @@ from netcode.messages import Seated
 
 SLOWEST = 1.10
 DEPTH_WANTED = 1
+_STRUCT_CODES = {"u1": "B", "i1": "b", "u2": "H", "i2": "h", "u4": "I", "i4": "i"}
 
 
 @attrs.frozen
@@ -72,8 +71,8 @@ class Play:
         )
         self.newest: Frame | None = None
         self.rtt_ms: list[float] = []
-        """Input to acknowledging frame, of the inputs that were acknowledged since the list was last emptied (the reader's task)."""
-        self._dtype = np.dtype([(field.name, "<" + field.dtype) for field in self.info.inputs])
+        """From input to acknowledging frame, of all inputs acknowledged since the reader last emptied the list."""
+        self._struct = struct.Struct("<" + "".join(_STRUCT_CODES[field.dtype] for field in self.info.inputs))
         self._held = {field.name: max(field.low, min(0, field.high)) for field in self.info.inputs}
         self._limits = {field.name: (field.low, field.high) for field in self.info.inputs}
         self._packed = self._pack()
@@ -107,7 +106,7 @@ class Play:
         return self._held
 
     def next_packet(self, ack: tuple[int, int], now: float) -> bytes:
-        """Add the held input to the window unless it is full, and give the packet that carries all that is unacknowledged."""
+        """Add the held input to the window unless it is full; the packet carries all that is unacknowledged."""
         if not self.window.full:
             self._sent_at[self.window.add(self._packed) % UNACKED_MAX] = now
         return self.repeat_packet(ack)
@@ -130,8 +129,4 @@ class Play:
         return frame
 
     def _pack(self) -> bytes:
-        record: Any = np.zeros((), self._dtype)
-        for name, value in self._held.items():
-            record[name] = value
-        data: bytes = record.tobytes()
-        return data
+        return self._struct.pack(*self._held.values())

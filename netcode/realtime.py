@@ -6,8 +6,9 @@
       PROOF  (token)             ───────────────────────►   the address gets frames from now on
       ◄───────────────────────────  KEEPALIVE               so the client knows
 
-A client is found by its connection id, not by its address. A genuine datagram from another address (NAT, Wi-Fi to cellular) is used at once, but
-frames go on to the proven path until the new one has answered a challenge. Nothing here reads a clock: `now` is in seconds, monotonic.
+A client is found by its connection id, not by its address. A genuine datagram from another address (NAT, Wi-Fi to
+cellular) is used at once, but frames go on to the proven path until the new one has answered a challenge. Nothing
+here reads a clock: `now` is in seconds, monotonic.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CHALLENGE_EVERY_S = 0.1
 PROBE_EVERY_S = 0.1
 KEEPALIVE_EVERY_S = 1.0
 ACKS_EVERY = 8
-"""The server puts acknowledgements into every 8th frame: enough for the client's RTT and loss, 6 bytes less in the others."""
+"""The server puts acknowledgements into every 8th frame: enough for RTT and loss, 6 bytes less in the others."""
 _PROBE_PADDING = bytes(PLAINTEXT_MAX)
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 

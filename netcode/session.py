@@ -1,8 +1,9 @@
 """Sessions: a player's authenticated presence on this node, and the table that finds it.
 
-A session is found by its id (control channel, resume), by its connection id (every datagram) and by its account (one session a player: a
-new log-in replaces the old one). The table is pure: ids, secrets and keys are drawn by its owner, `now` is passed in, and
-whoever calls `silent` or `outlived` acts on what they return. Only the hash of a session's secret is kept.
+A session is found by its id (control channel, resume), by its connection id (every datagram) and by its account (one
+session a player: a new log-in replaces the old one). The table is pure: ids, secrets and keys are drawn by its owner,
+`now` is passed in, and whoever calls `silent` or `outlived` acts on what they return. Only the hash of a session's
+secret is kept.
 """
 
 from __future__ import annotations

@@ -4,14 +4,15 @@
                          ▲                                                                                          │
                          └──────────────── let a tick run, then again until the socket is empty ◄──────────────────┘
 
-Whatever is malformed, forged, replayed or for nobody is dropped in silence and counted. A full send buffer drops the rest of a batch
-(counted): the next frame is a delta against what the client has, so nothing must be repeated.
+Whatever is malformed, forged, replayed or for nobody is dropped in silence and counted. A full send buffer drops the
+rest of a batch (counted): the next frame is a delta against what the client has, so nothing must be repeated.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Sequence
 
 import trio
@@ -21,6 +22,7 @@ from netcode.mmsg import make_batch
 from netcode.seal import peek_connection_id
 from netcode.session import SessionTable
 from server.metrics import Metrics
+from server.stage import Occupant
 
 RECEIVED_MAX = 256
 """Datagrams taken before other tasks may run: about 2 ms of work."""
@@ -70,7 +72,7 @@ class Datagrams:
                 replies.append((reply, address))
                 if end.path is not None:
                     session.by_datagram = True
-            if inputs is not None and session.seat is not None:
+            if inputs is not None and isinstance(session.seat, Occupant):
                 try:
                     session.seat.receive(inputs, now)
                 except BadFrame:
@@ -81,12 +83,11 @@ class Datagrams:
 
 
 def grow_buffers(sock: socket.socket) -> None:
-    """Ask for room for a burst of some ten thousand datagrams; beyond the system's limit where we may, else up to it."""
-    for forced, plain in (("SO_RCVBUFFORCE", socket.SO_RCVBUF), ("SO_SNDBUFFORCE", socket.SO_SNDBUF)):
+    """Ask for room for a burst of ten thousand datagrams; beyond the system's limit where we may, else up to it."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF, *_BEYOND_LIMIT):
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, _FORCED[forced], BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
 
 
-_FORCED = {"SO_RCVBUFFORCE": 33, "SO_SNDBUFFORCE": 32}
+_BEYOND_LIMIT = (33, 32) if sys.platform == "linux" else ()
+"""SO_RCVBUFFORCE and SO_SNDBUFFORCE, which the socket module does not name; they need CAP_NET_ADMIN."""

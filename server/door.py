@@ -2,8 +2,8 @@
 
     accept ─► handshake ─► Hello ─► Login ─► requests … ─► end of stream / silence / fault ─► seat held, session gone
 
-A fault of the peer costs exactly its session: a typed, fatal error is written and the connection is closed. A peer that does not read is closed
-as too slow by its link; one that does not log in within LOGIN_S is closed, too.
+A fault of the peer costs exactly its session: a typed, fatal error is written and the connection is closed. A peer
+that does not read is closed as too slow by its link; one that does not log in within LOGIN_S is closed, too.
 """
 
 from __future__ import annotations
@@ -209,6 +209,10 @@ class _Visitor:
             if link.closed is CloseReason.TOO_SLOW:
                 self._door.count_too_slow()
                 log.info("link_too_slow", peer=link.peer[0])
+        except Exception:  # ours, and still no reason to end everybody's game
+            log.exception("session_failed", peer=link.peer[0])
+            internal = ProtocolError(ErrorCode.INTERNAL, "the server failed on this session; log in again")
+            link.write(message_bytes(messages.Error.of(internal, fatal=True)))
 
     def settled(self) -> None:
         """The connection is half open no more."""

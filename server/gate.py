@@ -1,7 +1,8 @@
 """The gate: what a tick brought about waits here until the tick's journal record is stored.
 
-At most two ticks wait. A third finds the gate full and waits before it is stepped, so a slow store slows the game down and never makes it
-lie. Ticks leave in the order in which they came, each exactly once; when the journal is fenced, none leaves any more.
+At most two ticks wait. A third finds the gate full and waits before it is stepped, so a slow store slows the game
+down and never makes it lie. Ticks leave in the order in which they came, each exactly once; when the journal is
+fenced, none leaves any more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The lobby: which rooms there are, and which one a player gets.
 
-Quick-join takes the fullest room of the game that still has a free seat (seats asked for but not yet given count as taken), so
-players meet; where there is none, a new room is opened. A player keeps one seat at a time.
+Quick-join takes the fullest room of the game that still has a free seat (seats asked for but not yet given count as
+taken), so players meet; where there is none, a new room is opened. A player keeps one seat at a time.
 """
 
 from __future__ import annotations

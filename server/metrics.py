@@ -1,4 +1,4 @@
-"""What the node counts about itself, for `stats`, logs and tests. Plain numbers; nothing here is on a hot path twice."""
+"""What the node counts about itself, for `stats`, logs and tests: plain numbers."""
 
 from __future__ import annotations
 

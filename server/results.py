@@ -1,9 +1,9 @@
 """Match results on their way from the rooms' outboxes to the profiles, each applied exactly once.
 
-    gate ─► deliver ─► queue (bounded) ─► profiles.apply_results (one transaction, idempotent by op id) ─► host.applied ─► outbox shrinks
+    gate ─► deliver ─► queue ─► profiles.apply_results (idempotent by op id) ─► host.applied ─► outbox shrinks
 
-The outbox in the room's state is the truth: what the queue has no room for, or the store refuses, stays there and is offered
-again. The queue only saves the profiles from being asked twice for the same.
+The outbox in the room's state is the truth: what the queue has no room for, or the store refuses, stays there and is
+offered again. The queue only saves the profiles from being asked twice for the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A stage: the rooms of one game that tick together, and the players who sit in them.
 
-    collect   pending commands + one input a seat ─► TickCommands      everything that may change a room goes through here
+    collect   pending commands + one input a seat ─► TickCommands: everything that may change a room
     step      the batch makes the tick
     frames    one plaintext a player, encoded in one pass
 
@@ -44,7 +44,7 @@ class Occupant:
     leave_ref: int = 0
 
     def receive(self, plaintext: bytes, now: float) -> int:
-        """Take an input packet: acknowledgements, baseline, inputs; returns how many inputs are new. Raises BadFrame."""
+        """Take an input packet: acks, baseline, inputs; returns how many inputs are new. Raises BadFrame."""
         packet = parse_input_packet(plaintext, self.queue.input_bytes)
         if packet.stream != self.stream:
             return 0

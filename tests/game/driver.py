@@ -1,7 +1,8 @@
 """Players made of a seed: what they do at a tick is a function of (seed, tick, state of their room) and nothing else.
 
-So a run can go on after a save, in another process or at another row, and must give the same hashes. Whole numbers only, also in the aiming:
-the golden hashes must not depend on a maths library. They are remade, after a change of the rules that is meant, by
+So a run can go on after a save, in another process or at another row, and must give the same hashes. Whole numbers
+only, also in the aiming: the golden hashes must not depend on a maths library. They are remade, after a change of the
+rules that is meant, by
 
     python -m tests.game.driver --write
 """

@@ -1,0 +1,142 @@
+"""Many rooms in one step: those that fail stand alone, the others never notice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from game.batch import Batch
+from game.commands import Chat, Join
+from game.errors import GameError, UnknownRoom
+from tests.game.games import Boom, Tally, tick
+
+ROOMS = 100
+
+
+def filled(rooms: int = ROOMS) -> Batch:
+    batch = Batch(Tally(), capacity=1)
+    for room in range(rooms):
+        batch.open(f"r{room}", room)
+    batch.step(tick(batch, *(Join(f"r{room}", "a", "A", "j") for room in range(rooms))))
+    return batch
+
+
+def row_bytes(batch: Batch, room: str) -> bytes:
+    return batch.rows.pack()[batch.row[room]].tobytes()
+
+
+@pytest.mark.parametrize(
+    "broken", [[0], [ROOMS - 1], [42], [0, 1], [3, 50, 51, 99], list(range(ROOMS))], ids=str
+)
+@pytest.mark.parametrize("light", [1, 2, 3])
+def test_rooms_that_raise_are_found_and_the_others_go_on(broken: list[int], light: int) -> None:
+    batch, twin = filled(), filled()
+    well = [f"r{room}" for room in range(ROOMS) if room not in broken]
+    inputs = {("r" + str(room), 0): {"add": 7} for room in range(ROOMS)}
+    twin_result = twin.step(tick(twin, inputs=inputs))
+    # Somebody joins and talks in the very tick: what the hooks emitted must survive the second attempt.
+    for room in broken:
+        inputs[f"r{room}", 0] = {"add": 7, "light": light}
+    result = batch.step(tick(batch, inputs=inputs))
+    assert sorted(result.failed) == sorted(f"r{room}" for room in broken)
+    for room in well:
+        assert result.hashes[batch.row[room]] == twin_result.hashes[twin.row[room]]
+        assert result.events[room] == twin_result.events[room]
+    for room in broken:
+        assert f"r{room}" not in result.events
+        assert batch.rows.total[room, 0] == 100
+    if light == 1:
+        assert all(isinstance(error, Boom) for error in result.failed.values())
+
+
+def test_events_of_hooks_survive_another_rooms_failure() -> None:
+    batch, twin = filled(8), filled(8)
+    commands = [Join("r5", "b", "B", "j"), Chat("r5", 0, 1, "hi")]
+    expected = twin.step(tick(twin, *commands))
+    result = batch.step(tick(batch, *commands, inputs={("r2", 0): {"light": 1}}))
+    assert list(result.failed) == ["r2"]
+    assert result.events["r5"] == expected.events["r5"]
+    assert [event.kind for event in result.events["r5"]] == ["joined", "chat", "hello"]
+    assert result.hashes[5] == expected.hashes[5]
+
+
+def test_the_failed_room_is_as_it_was_before_the_step() -> None:
+    batch = filled(4)
+    seen: list[bytes] = []
+    step = batch.game.step
+
+    def spy(rooms: object) -> None:
+        seen.append(row_bytes(batch, "r1"))
+        step(rooms)  # type: ignore[arg-type]
+
+    batch.game.step = spy  # type: ignore[method-assign]
+    result = batch.step(tick(batch, inputs={("r1", 0): {"light": 1, "add": 5}}))
+    assert list(result.failed) == ["r1"]
+    assert row_bytes(batch, "r1") == seen[0]
+
+
+@pytest.mark.parametrize("bad", ["hook", "told"])
+def test_a_hook_that_raises_costs_its_room_alone(bad: str) -> None:
+    batch, twin = filled(5), filled(5)
+    before = batch.rows.pack()[2]
+    ledger = batch.ledger("r2").encode()
+    result = batch.step(tick(batch, Join("r2", "b", "B", "j", {"bad": bad}), Chat("r2", 0, 1, "after")))
+    expected = twin.step(tick(twin))
+    assert list(result.failed) == ["r2"]
+    assert [result.hashes[row] for row in (0, 1, 3, 4)] == [expected.hashes[row] for row in (0, 1, 3, 4)]
+    after = batch.rows.pack()[2]
+    assert (after[4:] == before[4:]).all(), "all but the tick"
+    assert batch.ledger("r2").encode() == ledger
+
+
+def test_one_room_alone_fails_too() -> None:
+    batch = filled(1)
+    result = batch.step(tick(batch, inputs={("r0", 0): {"light": 1}}))
+    assert isinstance(result.failed["r0"], Boom)
+
+
+def test_a_failed_room_can_be_closed_and_the_rest_goes_on() -> None:
+    batch = filled(3)
+    batch.step(tick(batch, inputs={("r0", 0): {"light": 1}}))
+    batch.close("r0")
+    result = batch.step(tick(batch))
+    assert (result.failed, len(batch), sorted(batch.row)) == ({}, 2, ["r1", "r2"])
+
+
+def test_rooms_come_and_go_without_touching_each_other() -> None:
+    batch = filled(6)
+    kept = {room: batch.save(room) for room in ("r1", "r5")}
+    for room in ("r0", "r4", "r2"):
+        batch.close(room)
+    batch.open("new", 9)
+    assert {room: batch.save(room) for room in kept} == kept
+    assert batch.tick_of("new") == 0
+    assert batch.rows.hidden[batch.row["new"]] == 9
+    assert [batch.ids[row] for row in range(len(batch))] == sorted(batch.row, key=batch.row.__getitem__)
+    for call in (batch.close, batch.save, batch.ledger, batch.tick_of):
+        with pytest.raises(UnknownRoom, match="r0"):
+            call("r0")
+    with pytest.raises(GameError, match="here already"):
+        batch.open("new", 1)
+
+
+def test_an_empty_batch_steps() -> None:
+    batch = Batch(Tally())
+    result = batch.step(tick(batch))
+    assert (result.hashes, result.failed) == ([], {})
+    batch.open("r", 1)
+    batch.close("r")
+    assert batch.step(tick(batch)).hashes == []
+
+
+def test_nobody_is_told_what_opening_emitted() -> None:
+    batch = Batch(Tally())
+    batch.open("r", 1)
+    assert batch.step(tick(batch)).events.get("r", []) == []
+
+
+def test_seeds_are_taken_as_64_bits() -> None:
+    batch = Batch(Tally())
+    batch.open("r", -1)
+    assert batch.rows.seed.tolist() == [2**64 - 1]
+    assert batch.rows.seed.dtype == np.uint64
