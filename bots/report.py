@@ -247,7 +247,10 @@ class Tally:
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> Tally:
         """A tally from `dump`."""
-        return cls(**{name: Histogram.load(value) if name in _HISTOGRAMS else value for name, value in data.items()})
+        one = cls()
+        for name, value in data.items():
+            setattr(one, name, Histogram.load(value) if name in _HISTOGRAMS else value)
+        return one
 
     def _worst(self, p99_ms: float | None) -> None:
         if p99_ms is not None:
@@ -277,7 +280,7 @@ def report(
     """
     seconds = max(seconds, 1e-9)
     server, lateness = _server(before, after)
-    result = {
+    result: dict[str, Any] = {
         "players": tally.players,
         "full_clients": tally.full_clients,
         "rooms": tally.rooms,
@@ -318,9 +321,7 @@ def report(
     return result
 
 
-def _server(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _server(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     if before is None or after is None:
         return {"cpu_us_per_frame": None, "rss_mb": None}, {"p50": None, "p99": None, "max": None}
     frames = after["frames_sent"] - before["frames_sent"]
@@ -334,7 +335,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-# -- conditions: --fail-if 'input_rtt_ms.p99>150' ------------------------------------------------------------------------
+# -- conditions: --fail-if 'input_rtt_ms.p99>150' ----------------------------------------------------------------------
 
 OPERATORS = ("<=", ">=", "==", "<", ">")
 
@@ -353,7 +354,7 @@ class Condition:
     limit: float
 
     def judge(self, result: Mapping[str, Any]) -> str | None:
-        """Why the run fails by this condition; None when it does not. A figure that is not known fails: it cannot be judged."""
+        """Why the run fails by this condition; None when it does not. A figure that is not known fails, too."""
         value: Any = result
         for name in self.path:
             value = value.get(name, 0) if self.path[0] == "errors" else value[name]
@@ -370,7 +371,7 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """A condition such as `input_rtt_ms.p99>150`; raises BadCondition. Every path but `errors.KIND` must be one of a report."""
+    """A condition such as `input_rtt_ms.p99>150`; raises BadCondition. Paths: those of a report, or `errors.KIND`."""
     operator = next((one for one in OPERATORS if one in text), None)
     if operator is None:
         raise BadCondition(f"{text!r} is no condition; an example: 'input_rtt_ms.p99>150'")

@@ -183,9 +183,7 @@ class RowGame:
         """Move all rooms by one tick, in place. `rooms.tick` already counts the tick being made."""
         raise BadGame(f"{type(self).__name__} has no step")
 
-    def predict(
-        self, own: dict[str, int], view: Mapping[str, np.ndarray], wanted: Mapping[str, int]
-    ) -> dict[str, int]:
+    def predict(self, own: dict[str, int], view: Mapping[str, np.ndarray], wanted: Mapping[str, int]) -> dict[str, int]:
         """The client's side of `step` for its own seat: its columns after one more input. Default: no prediction.
 
         `own` holds every column per seat that the seat itself sees, exact ones exact, the others as the wire has

@@ -71,6 +71,7 @@ class Batch:
         self.row: dict[str, int] = {}
         self.ledgers: list[Ledger] = []
         self.input_record = input_record_dtype(game.input_dtype)
+        self._one: Rows | None = None  # a single row to try commands on
         self._clips = [(field.name, field.low, field.high) for field in game.inputs]
 
     def __len__(self) -> int:
@@ -161,7 +162,7 @@ class Batch:
         row = self.row.get(command.room)
         if row is None or command.room in result.failed:
             return
-        one = self.rows.take([row])
+        one = self._one = self.rows.take([row], into=self._one)
         try:
             change = roster.apply(self.game, one, self.ledgers[row], command)
         except Exception as error:
@@ -259,4 +260,3 @@ class Batch:
         ledger.events.append(event)
         result.events.setdefault(self.ids[row], []).append(event)
         self.rows.ledger[row] = fold(int(self.rows.ledger[row]), *attrs.astuple(event))
-

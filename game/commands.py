@@ -93,9 +93,7 @@ class Applied(Command):
     op_ids: tuple[str, ...]
 
 
-COMMANDS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (Join, Leave, Disconnect, Connect, Skip, Chat, Applied)
-}
+COMMANDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Join, Leave, Disconnect, Connect, Skip, Chat, Applied)}
 
 
 def input_record_dtype(input_dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -105,6 +105,4 @@ def clamp_length(x: np.ndarray, y: np.ndarray, length: int) -> tuple[np.ndarray,
     # Rounded down, `long` may let a vector pass that is longer by less than one: compare the squares instead.
     over = wide_x * wide_x + wide_y * wide_y > length * length
     short_x, short_y = np.abs(wide_x) * length // (long + 1), np.abs(wide_y) * length // (long + 1)
-    return np.where(over, np.sign(wide_x) * short_x, wide_x), np.where(
-        over, np.sign(wide_y) * short_y, wide_y
-    )
+    return np.where(over, np.sign(wide_x) * short_x, wide_x), np.where(over, np.sign(wide_y) * short_y, wide_y)

@@ -153,9 +153,7 @@ def check_told(rows: Rows) -> None:
 
 def _means_current(one: Rows, seat: int, generation: int) -> bool:
     return (
-        0 <= seat < one.seated.shape[1]
-        and one.seated[0, seat] != EMPTY
-        and int(one.generation[0, seat]) == generation
+        0 <= seat < one.seated.shape[1] and one.seated[0, seat] != EMPTY and int(one.generation[0, seat]) == generation
     )
 
 

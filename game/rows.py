@@ -11,6 +11,7 @@ bytes of a room are wanted. Nothing in a row depends on which row it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,23 +46,22 @@ class RowLayout:
     columns: tuple[Column, ...] = attrs.field(init=False)
     offsets: dict[str, int] = attrs.field(init=False)
     shapes: dict[str, tuple[int, ...]] = attrs.field(init=False)
+    widths: dict[str, int] = attrs.field(init=False)
+    """Bytes of one room's part of each column."""
     row_bytes: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         inputs = tuple(Column(field.name, field.dtype, per="seat") for field in self.game.inputs)
         self.columns = SYSTEM_COLUMNS + inputs + self.game.columns
-        self.offsets, self.shapes, at = {}, {}, 0
+        self.offsets, self.shapes, self.widths, at = {}, {}, {}, 0
         for column in self.columns:
             if column.name in self.offsets or hasattr(Rows, column.name):
                 raise BadGame(f"{self.game.name}: the column name {column.name!r} is taken by the server")
             self.shapes[column.name] = column.shape(self.game.seats)
             self.offsets[column.name] = at
-            at += self.width(column)
+            self.widths[column.name] = math.prod(self.shapes[column.name]) * np.dtype(column.dtype).itemsize
+            at += self.widths[column.name]
         self.row_bytes = at
-
-    def width(self, column: Column) -> int:
-        """Bytes of one room's part of a column."""
-        return int(np.prod(self.shapes[column.name], dtype=np.int64)) * np.dtype(column.dtype).itemsize
 
 
 class Rows:
@@ -102,9 +102,7 @@ class Rows:
     def emit(self, kind: str, rows: np.ndarray, *data: np.ndarray) -> None:
         """Tell the players of `rows` (k row indices) an event each; `data`: arrays of k whole numbers."""
         if len(rows):
-            self.emitted.append(
-                (kind, np.asarray(rows), tuple(np.broadcast_to(part, len(rows)) for part in data))
-            )
+            self.emitted.append((kind, np.asarray(rows), tuple(np.broadcast_to(part, len(rows)) for part in data)))
 
     def end_match(
         self, over: np.ndarray, score: np.ndarray, won: np.ndarray | None = None, **stats: np.ndarray
@@ -117,9 +115,7 @@ class Rows:
         if won is None:
             taken = np.where(self.seated > 0, score.astype(np.int64), np.iinfo(np.int64).min)
             won = taken == taken.max(axis=1, keepdims=True)
-        self.ended.append(
-            (np.flatnonzero(over), score.copy(), won.copy(), {k: v.copy() for k, v in stats.items()})
-        )
+        self.ended.append((np.flatnonzero(over), score.copy(), won.copy(), {k: v.copy() for k, v in stats.items()}))
 
     # -- what the batch uses ----------------------------------------------------------------------------------------
 
@@ -128,11 +124,11 @@ class Rows:
         starts, total = [], 0
         for column in self.layout.columns:
             starts.append(total)
-            total += -(-capacity * self.layout.width(column) // 64) * 64
+            total += -(-capacity * self.layout.widths[column.name] // 64) * 64
         buffer = np.zeros(total, np.uint8)
         whole: dict[str, np.ndarray] = {}
         for column, start in zip(self.layout.columns, starts, strict=True):
-            size = capacity * self.layout.width(column)
+            size = capacity * self.layout.widths[column.name]
             shape = (capacity, *self.layout.shapes[column.name])
             whole[column.name] = buffer[start : start + size].view("<" + column.dtype).reshape(shape)
         if "whole" in self.__dict__:
@@ -160,9 +156,11 @@ class Rows:
             array[row] = array[self.n - 1]
         self.resize(self.n - 1)
 
-    def take(self, rows: Sequence[int] | np.ndarray) -> Rows:
-        """A copy of some rooms, as rows of their own."""
-        some = Rows(self.layout, capacity=len(rows), n=len(rows))
+    def take(self, rows: Sequence[int] | np.ndarray, into: Rows | None = None) -> Rows:
+        """A copy of some rooms, as rows of their own; `into`: what `take` gave for as many rooms, to use it again."""
+        some = Rows(self.layout, capacity=len(rows), n=len(rows)) if into is None else into
+        some.emitted.clear()
+        some.ended.clear()
         for name, array in some.whole.items():
             array[:] = self.whole[name][rows]
         return some
@@ -197,13 +195,13 @@ class Rows:
         """(n, row_bytes) uint8: one canonical little-endian row of bytes a room."""
         packed = np.empty((self.n, self.layout.row_bytes), np.uint8)
         for column in self.layout.columns:
-            at, width = self.layout.offsets[column.name], self.layout.width(column)
+            at, width = self.layout.offsets[column.name], self.layout.widths[column.name]
             packed[:, at : at + width] = self.__dict__[column.name].view(np.uint8).reshape(self.n, width)
         return packed
 
     def unpack(self, row: int, data: bytes) -> None:
         """Fill one row from its packed bytes."""
         for column in self.layout.columns:
-            at, width = self.layout.offsets[column.name], self.layout.width(column)
+            at, width = self.layout.offsets[column.name], self.layout.widths[column.name]
             part = np.frombuffer(data, np.uint8, width, at).view("<" + column.dtype)
             self.whole[column.name][row] = part.reshape(self.layout.shapes[column.name])

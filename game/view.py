@@ -135,9 +135,7 @@ class Viewer:
         out = np.empty((rows.n, self.layout.shared_width), np.int32)
         for field in self.layout.shared:
             values = getattr(rows, field.name) >> field.shift if field.shift else getattr(rows, field.name)
-            out[:, field.start : field.start + field.count] = _wire(values, field).reshape(
-                rows.n, field.count
-            )
+            out[:, field.start : field.start + field.count] = _wire(values, field).reshape(rows.n, field.count)
         return out
 
     def own(self, rows: Rows) -> np.ndarray:

@@ -30,11 +30,13 @@ from netcode.errors import BadFrame, ErrorCode, ProtocolError, RemoteError, erro
 from netcode.frame import Frame
 from netcode.messages import Message
 from netcode.play import Play
-from netcode.realtime import ClientEnd
+from netcode.realtime import KEEPALIVE_EVERY_S, PROBE_EVERY_S, ClientEnd
 from netcode.seal import DatagramType, Suite
 from netcode.tcp import ByteLink, LinkClosed
 
 ANSWER_S = 10.0
+FALLBACK_S = 1.0
+"""When datagrams have not passed for so long, inputs (and so frames) take the control channel until they do."""
 EVENTS_KEPT = 1024
 """Events that wait to be read; when that many wait, the oldest is dropped."""
 _INPUT = bytes([DatagramType.INPUT])
@@ -59,23 +61,32 @@ async def connect(
     if transport not in ("udp", "tcp"):
         raise ValueError(f"transport is udp or tcp, not {transport!r}")
     host, port = parse_address(server)
-    async with trio.open_nursery() as nursery:
-        link = await ByteLink.client(host, port, client_trust(host, trust), nursery)
-        client = Client(link, transport)
-        try:
-            nursery.start_soon(client._read_control)
-            await client._log_in(secret or secrets.token_bytes(32), name)
-            if transport == "udp":
-                client._open_datagrams(link.peer[0])
-                nursery.start_soon(client._read_datagrams)
-            nursery.start_soon(client._keep_alive)
-            nursery.start_soon(client._input_clock)
-            yield client
-        finally:
-            client._close_datagrams()
-            with trio.CancelScope(shield=True):
-                await link.aclose()
-            nursery.cancel_scope.cancel()
+    alone: BaseException
+    try:
+        async with trio.open_nursery() as nursery:
+            link = await ByteLink.client(host, port, client_trust(host, trust), nursery)
+            client = Client(link, transport)
+            try:
+                nursery.start_soon(client._read_control)
+                await client._log_in(secret or secrets.token_bytes(32), name)
+                if transport == "udp":
+                    client._open_datagrams(link.peer[0])
+                    nursery.start_soon(client._read_datagrams)
+                nursery.start_soon(client._keep_alive)
+                nursery.start_soon(client._input_clock)
+                yield client
+            finally:
+                client._close_datagrams()
+                with trio.CancelScope(shield=True):
+                    await link.aclose()
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        alone = group.exceptions[0]  # the nursery wraps also what the caller's own block raises
+    else:
+        return
+    raise alone
 
 
 class SeatedRoom:
@@ -90,6 +101,8 @@ class SeatedRoom:
         """Called for every new frame, before `next_frame` wakes; must not block."""
         self.left: messages.Left | None = None
         """The server's books of this seat, once it is given up."""
+        self.ended: ProtocolError | None = None
+        """Why no more frames come; None while the seat is ours."""
         self._client = client
         self._next = trio.Event()
         self._send_events, self._events = trio.open_memory_channel[Event](EVENTS_KEPT)
@@ -99,16 +112,29 @@ class SeatedRoom:
         self.play.want(**fields)
 
     async def next_frame(self) -> Frame:
-        """Wait for a frame newer than what was there; always the newest. Raises RemoteError at the connection's end."""
-        self._client._check_open()
-        await self._next.wait()
-        self._client._check_open()
+        """Wait for a frame newer than what was there; always the newest. Raises RemoteError once the seat is gone."""
+        if self.ended is None:
+            await self._next.wait()
+        self._check_ours()
         assert self.play.newest is not None
         return self.play.newest
 
     async def next_event(self) -> Event:
-        """The next event of the room, each once and in order."""
-        return await self._events.receive()
+        """The next event of the room, each once and in order. Raises RemoteError when the seat is gone and all is read."""
+        try:
+            return await self._events.receive()
+        except trio.EndOfChannel:
+            self._check_ours()
+            raise
+
+    def _check_ours(self) -> None:
+        if self.ended is not None:
+            raise RemoteError(self.ended.code, str(self.ended))
+
+    def _end(self, error: ProtocolError) -> None:
+        self.ended = self.ended or error
+        self._send_events.close()
+        self._wake()
 
     def _receive(self, data: bytes, now: float) -> Frame | None:
         before = self.play.newest
@@ -163,7 +189,8 @@ class Client:
     async def join(self, game: str = "", *, room: str = "") -> SeatedRoom:
         """Take a seat: in the named room, or in the fullest open room of `game`. Raises RemoteError."""
         await self._request(messages.Join(game=game, room=room))
-        assert self.room is not None
+        if self.room is None:
+            raise RemoteError(ErrorCode.ROOM_CLOSED, "the room was closed at once")
         return self.room
 
     async def create_room(self, game: str) -> str:
@@ -260,6 +287,8 @@ class Client:
                     self.room._tell(Event(tick, index, kind, tuple(data)))
             case messages.Error() if item.fatal:
                 self._ended(ProtocolError(error_code(item.code), item.message))
+            case messages.Error() if item.code == ErrorCode.ROOM_CLOSED.number:
+                self._seat_gone(ProtocolError(ErrorCode.ROOM_CLOSED, item.message))
             case _:
                 pass
         if item.ref in self._answers:
@@ -268,10 +297,14 @@ class Client:
             answered.set()
 
     def _left(self, left: messages.Left) -> None:
+        if self.room is not None:
+            self.room.left = left
+            self._seat_gone(ProtocolError(ErrorCode.NOT_SEATED, "the seat was given up"))
+
+    def _seat_gone(self, error: ProtocolError) -> None:
         room, self.room = self.room, None
         if room is not None:
-            room.left = left
-            room._wake()
+            room._end(error)
 
     def _take_frame(self, room: SeatedRoom, data: bytes) -> None:
         now = trio.current_time()
@@ -288,7 +321,7 @@ class Client:
         for answered, _ in self._answers.values():
             answered.set()
         if self.room is not None:
-            self.room._wake()
+            self.room._end(error)
 
     # -- datagrams and the input clock ---------------------------------------------------------------------------------
 
@@ -305,10 +338,9 @@ class Client:
             self._socket = None
 
     async def _read_datagrams(self) -> None:
-        sock, end = self._socket, self._end
-        assert sock is not None
+        end = self._end
         assert end is not None
-        while True:
+        while (sock := self._socket) is not None:
             try:
                 await trio.lowlevel.wait_readable(sock)
                 packet = sock.recv(_DATAGRAM_MAX)
@@ -330,16 +362,17 @@ class Client:
                 self._socket.send(packet)
 
     async def _keep_alive(self) -> None:
+        end, pinged_at = self._end, float("-inf")
+        assert end is not None
         while self.error is None:
             now = trio.current_time()
-            if self._socket is not None and self._end is not None:
-                packet = self._end.due(now)
-                if packet is not None:
-                    self._send(packet)
-                await trio.sleep(1.0 if self._end.proven else 0.1)
-            else:
+            packet = end.due(now) if self._socket is not None else None
+            if packet is not None:
+                self._send(packet)
+            if not end.proven and now - pinged_at >= KEEPALIVE_EVERY_S:
+                pinged_at = now
                 self._link.write(message_bytes(messages.Ping(time_us=int(now * 1e6))))
-                await trio.sleep(1.0)
+            await trio.sleep(PROBE_EVERY_S if self._socket is not None and not end.proven else KEEPALIVE_EVERY_S)
 
     async def _input_clock(self) -> None:
         due = trio.current_time()
@@ -358,7 +391,7 @@ class Client:
         end = self._end
         assert end is not None
         datagram = self._socket is not None and end.proven
-        if self._socket is not None and not datagram:
+        if self._socket is not None and not datagram and now - end.unproven_since < FALLBACK_S:
             return
         ack = end.acks.ack if datagram else (0, 0)
         packet = play.next_packet(ack, now) if self.sending else play.repeat_packet(ack)

@@ -160,6 +160,8 @@ def _read_mask(data: bytes, at: int, count: int) -> tuple[int, int]:
             raise BadFrame("a mask is cut short")
         return int.from_bytes(data[at : at + mask_bytes], "little"), at + mask_bytes
     top_bytes = -(-mask_bytes // 8)
+    if at + top_bytes > len(data):
+        raise BadFrame("a mask of masks is cut short")
     top = int.from_bytes(data[at : at + top_bytes], "little")
     at, mask = at + top_bytes, 0
     for number in range(mask_bytes):

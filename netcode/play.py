@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+
 import attrs
 
 from game.api import Input
@@ -95,6 +96,8 @@ class Play:
                 known = ", ".join(self._limits)
                 raise ProtocolError(ErrorCode.BAD_OPTION, f"{self.info.game} has no input {name!r}; it has: {known}")
             low, high = self._limits[name]
+            if not hasattr(value, "__index__"):
+                raise ProtocolError(ErrorCode.BAD_OPTION, f"input {name}={value!r} is not a whole number")
             if not low <= value <= high:
                 raise ProtocolError(ErrorCode.BAD_OPTION, f"input {name}={value} lies outside {low}..{high}")
         self._held.update(fields)

@@ -32,6 +32,8 @@ TOKEN_BYTES = 8
 CHALLENGE_EVERY_S = 0.1
 PROBE_EVERY_S = 0.1
 KEEPALIVE_EVERY_S = 1.0
+PATH_LOST_S = 3.0
+"""A client that has heard no datagram for so long probes its path anew."""
 ACKS_EVERY = 8
 """The server puts acknowledgements into every 8th frame: enough for RTT and loss, 6 bytes less in the others."""
 _PROBE_PADDING = bytes(PLAINTEXT_MAX)
@@ -121,6 +123,8 @@ class ClientEnd:
         self.connection = connection
         self.proven = False
         """Whether the server has told that datagrams reach us here."""
+        self.unproven_since = float("inf")
+        """When the first probe of the path under trial went out."""
         self.heard_at = float("-inf")
         self.acks = AckTracker()
         self.drops = DropCounters()
@@ -147,6 +151,10 @@ class ClientEnd:
 
     def due(self, now: float) -> bytes | None:
         """What to send when there is no input to send: a probe until the path is proven, then a keep-alive a second."""
+        if self.proven and now - self.heard_at > PATH_LOST_S:
+            self.proven, self.unproven_since = False, now
+        elif not self.proven and self.unproven_since > now:
+            self.unproven_since = now
         every_s = KEEPALIVE_EVERY_S if self.proven else PROBE_EVERY_S
         if now - self._said_at < every_s:
             return None

@@ -1,8 +1,8 @@
 """The realtime channel's socket: one for all players of the node, drained and filled in batches.
 
-    wait readable ─► recvmmsg (≤ 256) ─► connection id ─► session ─► seal opened ─► inputs into the seat's queue ─┐
-                         ▲                                                                                          │
-                         └──────────────── let a tick run, then again until the socket is empty ◄──────────────────┘
+    wait readable ─► recvmmsg (≤ 256) ─► connection id ─► session ─► seal opened ─► inputs into the seat's queue
+         ▲                                                                                  │
+         └──────── 2 ms later at the earliest, or when a tick collects ◄────────────────────┘
 
 Whatever is malformed, forged, replayed or for nobody is dropped in silence and counted. A full send buffer drops the
 rest of a batch (counted): the next frame is a delta against what the client has, so nothing must be repeated.
@@ -26,6 +26,7 @@ from server.stage import Occupant
 
 RECEIVED_MAX = 256
 """Datagrams taken before other tasks may run: about 2 ms of work."""
+RECEIVE_EVERY_S = 0.002
 SENT_MAX = 1024
 BUFFER_BYTES = 8 << 20
 
@@ -43,11 +44,12 @@ class Datagrams:
         grow_buffers(sock)
 
     async def run(self) -> None:
-        """Receive for ever."""
+        """Receive for ever, at most once in RECEIVE_EVERY_S: waking up for each datagram costs more than the datagram."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            while self._receive() == RECEIVED_MAX:
+            while self.receive() == RECEIVED_MAX:
                 await trio.lowlevel.checkpoint()
+            await trio.sleep(RECEIVE_EVERY_S)
 
     def send(self, packets: Sequence[bytes], addresses: Sequence[bytes]) -> None:
         """Send datagrams in batches; what the socket does not take is dropped and counted."""
@@ -56,7 +58,8 @@ class Datagrams:
             sent = self._outbox.send(self._socket, part, addresses[at : at + SENT_MAX])
             self._metrics.frames_dropped += len(part) - sent
 
-    def _receive(self) -> int:
+    def receive(self) -> int:
+        """Take what has arrived, at most RECEIVED_MAX datagrams; how many it were. A tick calls this before it collects."""
         received = self._inbox.receive(self._socket)
         by_connection, now = self._sessions.by_connection, trio.current_time()
         replies: list[tuple[bytes, bytes]] = []
@@ -70,8 +73,8 @@ class Datagrams:
             inputs, reply = end.receive(packet, address, now)
             if reply is not None:
                 replies.append((reply, address))
-                if end.path is not None:
-                    session.by_datagram = True
+            if inputs is not None and end.path is not None:
+                session.by_datagram = True
             if inputs is not None and isinstance(session.seat, Occupant):
                 try:
                     session.seat.receive(inputs, now)

@@ -164,6 +164,7 @@ class Door:
                     raise ProtocolError(ErrorCode.NOT_ALLOWED, "stats are told on loopback only")
                 figures = self._metrics.figures(trio.current_time(), message.window_s)
                 figures["sessions"] = len(self._sessions)
+                figures["half_open"] = self.half_open
                 figures["rooms"] = sum(len(host.rooms) for host in self._lobby.hosts.values())
                 return messages.Stats(ref=message.ref, figures=figures)
         return None

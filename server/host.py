@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from cluster.journal import Journal
-from game.api import Result, RowGame
+from game.api import Event, Result, RowGame
 from game.batch import Seated, StepResult, Vacated
 from game.commands import Applied, Chat, Disconnect, Join, Leave
 from game.view import view_layout
@@ -40,6 +40,8 @@ CATCH_UP_MAX = 3
 EMPTY_ROOM_S = 5.0
 """How long a room without players is kept."""
 SWEEP_EVERY_S = 1.0
+EVENTS_A_MESSAGE = 64
+"""So that a message of the longest chats stays below MESSAGE_MAX."""
 
 log = structlog.get_logger("holdfast.host")
 _CONTROL_FRAME = bytes([DatagramType.FRAME])
@@ -108,12 +110,16 @@ class Host:
     # -- what players ask for -----------------------------------------------------------------------------------------
 
     def open_room(self) -> str:
-        """Open a room and return its id; raises ProtocolError(TOO_MANY_ROOMS)."""
+        """Open a room and return its id; raises ProtocolError (TOO_MANY_ROOMS; INTERNAL when the game fails)."""
         if len(self.rooms) >= self._rooms_max:
             raise ProtocolError(ErrorCode.TOO_MANY_ROOMS, f"this server runs {self._rooms_max} rooms at once")
         stage = min(self.stages, key=lambda stage: len(stage.batch))
         room = secrets.token_hex(8)
-        stage.batch.open(room, secrets.randbits(64))
+        try:
+            stage.batch.open(room, secrets.randbits(64))
+        except Exception as error:
+            log.exception("room_not_opened", game=self.game.name)
+            raise ProtocolError(ErrorCode.INTERNAL, "the game failed to open a room") from error
         self.rooms[room] = Room(room, stage)
         return room
 
@@ -146,7 +152,9 @@ class Host:
         self._submit(occupant, self._disconnection(occupant.room, occupant.seat, occupant.generation))
 
     def chat(self, occupant: Occupant, text: str) -> None:
-        """Say something to the occupant's room."""
+        """Say something to the occupant's room; raises ProtocolError(LIMITED)."""
+        if not occupant.may_chat(self.game.tick_hz):
+            raise ProtocolError(ErrorCode.LIMITED, "you say too much at once; wait a moment")
         self._submit(occupant, Chat(occupant.room, occupant.seat, occupant.generation, text))
 
     def applied(self, room: str, op_ids: Sequence[str]) -> None:
@@ -156,9 +164,10 @@ class Host:
             found.stage.submit(Applied(room, tuple(op_ids)))
 
     def _submit(self, occupant: Occupant, command: Leave | Disconnect | Chat) -> None:
+        """One of these never falls to a limit of the stage: each seat has few of them, and a lost one is a lost seat."""
         room = self.rooms.get(occupant.room)
-        if room is not None and not room.stage.submit(command) and isinstance(command, Chat):
-            raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
+        if room is not None:
+            room.stage.pending.append(command)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -188,11 +197,14 @@ class Host:
             if len(stage.batch):
                 self._metrics.tick_started(now, now - deadline)
                 self._tick(stage)
-                if trio.current_time() - now > slot_s * phases:
+                took_s = trio.current_time() - now
+                self._metrics.ticks_busy_s += took_s
+                if took_s > slot_s * phases:
                     self._metrics.ticks_overrun += 1
             slot += 1
 
     def _tick(self, stage: Stage) -> None:
+        self._datagrams.receive()
         commands = stage.collect()
         result = stage.step(commands)
         record = msgpack.packb(stage.record(commands, result)) if self._journal.wanted else b""
@@ -220,7 +232,7 @@ class Host:
                 outcome.messages.append((session, message_bytes(messages.Error.of(error, ref))))
             return
         if not still_wanted:
-            stage.submit(self._disconnection(seated.room, seated.seat, seated.generation))
+            stage.pending.append(self._disconnection(seated.room, seated.seat, seated.generation))
             return
         row = stage.batch.row[seated.room]
         session.streams += 1
@@ -257,13 +269,7 @@ class Host:
         outcome.messages.append((session, message_bytes(told)))
 
     def _tell_events(self, stage: Stage, result: StepResult, outcome: Outcome) -> None:
-        told = {
-            room: message_bytes(
-                messages.Events(room=room, events=[[e.tick, e.index, e.kind, list(e.data)] for e in events])
-            )
-            for room, events in result.events.items()
-            if events
-        }
+        told = {room: _events_bytes(room, events) for room, events in result.events.items() if events}
         if told:
             for occupant in stage.occupants.values():
                 if occupant.room in told:
@@ -358,3 +364,10 @@ class Host:
 
     def _disconnection(self, room: str, seat: int, generation: int) -> Disconnect:
         return Disconnect(room, seat, generation, max(1, self._hold_ticks))
+
+
+def _events_bytes(room: str, events: list[Event]) -> bytes:
+    """The events of one tick, in as many messages as it takes."""
+    told = [[event.tick, event.index, event.kind, list(event.data)] for event in events]
+    parts = (told[at : at + EVENTS_A_MESSAGE] for at in range(0, len(told), EVENTS_A_MESSAGE))
+    return b"".join(message_bytes(messages.Events(room=room, events=part)) for part in parts)

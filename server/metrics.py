@@ -20,6 +20,8 @@ class Metrics:
     """Counters of one node since its start."""
 
     ticks: int = 0
+    ticks_busy_s: float = 0.0
+    """Seconds spent in ticks; one tick of all rooms is `phases` of them."""
     ticks_overrun: int = 0
     """Ticks that were still running when the next one was due."""
     ticks_skipped: int = 0

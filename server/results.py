@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from game.api import Result
-from profiles import MatchResult, Profiles, ProfileStoreError
+from profiles import MatchResult, ProfileInputError, Profiles, ProfileStoreError
 from server.host import Host
 from server.metrics import Metrics
 
@@ -34,7 +34,7 @@ class ResultWriter:
         self.hosts: dict[str, Host] = {}
         self._queue: deque[tuple[str, str, Result]] = deque()
         self._came = trio.Event()
-        self._busy = False
+        self._draining = trio.Lock()
 
     def deliver(self, game: str, room: str, results: list[Result]) -> None:
         """Take results that a stored tick brought about. A full queue leaves them in the room's outbox for later."""
@@ -54,11 +54,15 @@ class ResultWriter:
                 self._offer_again()
 
     async def drain(self) -> None:
-        """Apply everything that waits now."""
+        """Apply everything that waits now. `run` and the node's end may both be in here: one after the other."""
+        async with self._draining:
+            await self._drain()
+
+    async def _drain(self) -> None:
         while self._queue:
             batch = [self._queue[at] for at in range(min(BATCH_MAX, len(self._queue)))]
             try:
-                await self._profiles.apply_results([_match_result(*entry) for entry in batch])
+                await self._profiles.apply_results([found for entry in batch for found in _match_results(*entry)])
             except ProfileStoreError as error:
                 self._metrics.results_retried += len(batch)
                 log.error("results_not_applied", results=len(batch), error=str(error))
@@ -81,17 +85,23 @@ class ResultWriter:
                     self.deliver(game, room.id, list(outbox.values()))
 
 
-def _match_result(game: str, room: str, result: Result) -> MatchResult:
-    return MatchResult(
-        op_id=result.op_id,
-        room=room,
-        match=result.match,
-        account=result.account,
-        game=game,
-        score=result.score,
-        rank=result.rank,
-        players=result.players,
-        won=result.won,
-        stats=result.stats,
-        ended_tick=result.tick,
-    )
+def _match_results(game: str, room: str, result: Result) -> list[MatchResult]:
+    """The result as the profiles take it; none when it breaks their limits, for it would break them for ever."""
+    try:
+        found = MatchResult(
+            op_id=result.op_id,
+            room=room,
+            match=result.match,
+            account=result.account,
+            game=game,
+            score=result.score,
+            rank=result.rank,
+            players=result.players,
+            won=result.won,
+            stats=result.stats,
+            ended_tick=result.tick,
+        )
+    except ProfileInputError as error:
+        log.error("result_refused", room=room, op_id=result.op_id, error=str(error))
+        return []
+    return [found]

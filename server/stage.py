@@ -23,7 +23,10 @@ from netcode.sequence import widen
 from netcode.session import Session
 
 COMMANDS_MAX = 4096
-"""Commands that may wait for one tick; a command beyond that is refused (its player is told LIMITED)."""
+"""Commands that may wait for one tick; a join beyond that is refused (its player is told LIMITED)."""
+CHATS_A_SECOND, CHATS_AT_ONCE = 2, 4
+COMMANDS_A_TICK = 64
+"""Commands that one tick applies, some 10 ms of work at most; the others take part in the next, in order."""
 REWIND_MAX_S = 0.25
 
 
@@ -42,6 +45,17 @@ class Occupant:
     baseline: int = -1
     leaving: bool = False
     leave_ref: int = 0
+    chat_due: int = 0
+    """Tick up to which the seat has used what it may say."""
+
+    def may_chat(self, tick_hz: int) -> bool:
+        """Take one from the seat's allowance: CHATS_A_SECOND, up to CHATS_AT_ONCE together (GCRA, in ticks)."""
+        each = -(-tick_hz // CHATS_A_SECOND)
+        due = max(self.chat_due, self.tick) + each
+        if due > self.tick + CHATS_AT_ONCE * each:
+            return False
+        self.chat_due = due
+        return True
 
     def receive(self, plaintext: bytes, now: float) -> int:
         """Take an input packet: acks, baseline, inputs; returns how many inputs are new. Raises BadFrame."""
@@ -77,7 +91,7 @@ class Stage:
 
     def collect(self) -> TickCommands:
         """Everything that the next tick applies."""
-        commands, self.pending = self.pending, []
+        commands, self.pending = self.pending[:COMMANDS_A_TICK], self.pending[COMMANDS_A_TICK:]
         self._place()
         heads: list[tuple[int, int, int, int]] = []
         raw: list[bytes] = []

@@ -104,18 +104,14 @@ class Arena(RowGame):
         self._fire(rooms)
         match.clock(rooms, self.walls, self.match_ticks, self.intermission_ticks, self.option["score_limit"])
 
-    def predict(
-        self, own: dict[str, int], view: Mapping[str, np.ndarray], wanted: Mapping[str, int]
-    ) -> dict[str, int]:
+    def predict(self, own: dict[str, int], view: Mapping[str, np.ndarray], wanted: Mapping[str, int]) -> dict[str, int]:
         """The seat's own place and velocity after one more input; the dead stay where they are."""
         if own["state"] != match.ALIVE:
             return own
         x, y, vx, vy = (np.array([[own[name]]], np.int32) for name in ("x", "y", "vx", "vy"))
         wish_x, wish_y = (np.array([[wanted[name]]], np.int8) for name in ("move_x", "move_y"))
         moved = movement.move(self.pace, self.walls, x, y, vx, vy, wish_x, wish_y)
-        return own | {
-            name: int(value[0, 0]) for name, value in zip(("x", "y", "vx", "vy"), moved, strict=True)
-        }
+        return own | {name: int(value[0, 0]) for name, value in zip(("x", "y", "vx", "vy"), moved, strict=True)}
 
     def _move(self, rooms: Rows) -> None:
         alive = rooms.state == match.ALIVE

@@ -1,4 +1,5 @@
-"""Small games for the tests: `Tally` counts, tells and ends matches; it raises where a room's `fuse` has burnt down."""
+"""Small games for the tests: `Tally` counts, tells and ends matches; it raises where a room's `fuse` has
+burnt down."""
 
 from __future__ import annotations
 
@@ -18,12 +19,13 @@ class Boom(Exception):
 
 
 class Tally(RowGame):
-    """Every tick each taken seat's `total` grows by its `add`; sevens are told; a match ends when `add` is 9 somewhere."""
+    """Every tick each taken seat's `total` grows by its `add`; sevens are told; a match ends when `add` is 9
+    somewhere."""
 
     name = "tally"
     seats = 3
     options = (Option("start", 100, 0, 1000),)
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("total", "i4", per="seat", see="all", shift=2, exact=True, wire="i2"),
         Column("secret", "i2", per="seat", see="own"),
         Column("marks", "u2", per=5, see="all"),
@@ -31,7 +33,7 @@ class Tally(RowGame):
         Column("past", "i2", per="seat", length=4),
         Column("fuse", "u1"),
     )
-    inputs = (Input("add", "i2", -9, 9), Input("light", "u1", 0, 3))
+    inputs: tuple[Input, ...] = (Input("add", "i2", -9, 9), Input("light", "u1", 0, 3))
 
     def open(self, rooms: Rows) -> None:
         rooms.hidden[:] = rooms.seed
@@ -66,7 +68,9 @@ class Tally(RowGame):
             rooms.emit("nonsense", np.array([rooms.n]))
 
 
-def tick(batch: Batch, *commands: Command, inputs: Mapping[tuple[str, int], Mapping[str, int]] | None = None) -> TickCommands:
+def tick(
+    batch: Batch, *commands: Command, inputs: Mapping[tuple[str, int], Mapping[str, int]] | None = None
+) -> TickCommands:
     """A tick's commands; inputs by (room, seat), their `seq` counted on where none is given."""
     records = np.zeros(len(inputs or {}), batch.input_record)
     for at, ((room, seat), fields) in enumerate((inputs or {}).items()):

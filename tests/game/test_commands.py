@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import msgpack
 import numpy as np
 import pytest
@@ -81,4 +80,4 @@ def test_other_records_are_refused(record: object) -> None:
 
 def test_every_command_has_a_kind_of_its_own() -> None:
     assert set(COMMANDS.values()) == set(Command.__subclasses__())
-    assert all(attrs.has(cls) and cls.kind == kind for kind, cls in COMMANDS.items())
+    assert all(cls.kind == kind for kind, cls in COMMANDS.items())

@@ -37,9 +37,7 @@ RESULT = st.builds(
 )
 
 
-@given(
-    st.lists(st.none() | PLAYER, max_size=4), st.lists(EVENT, max_size=70), st.lists(RESULT, max_size=3)
-)
+@given(st.lists(st.none() | PLAYER, max_size=4), st.lists(EVENT, max_size=70), st.lists(RESULT, max_size=3))
 def test_bytes_come_back(players: list[Player | None], events: list[Event], results: list[Result]) -> None:
     ledger = Ledger(players)
     ledger.events.extend(events)

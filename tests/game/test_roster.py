@@ -27,7 +27,7 @@ def join(who: str, attempt: str = "j") -> Join:
 
 
 def seated(batch: Batch) -> list[int]:
-    return batch.rows.seated[0].tolist()
+    return [int(value) for value in batch.rows.seated[0]]
 
 
 def kinds(result: StepResult) -> list[str]:

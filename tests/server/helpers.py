@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
+import msgpack
 import trio
 
-from game.api import RowGame
+from cluster.journal import JournalFenced
+from game.api import Result, RowGame
 from netcode import messages
 from netcode.certificate import client_trust
 from netcode.client import Client, SeatedRoom, connect
 from netcode.control import ControlChannel, message_bytes
 from netcode.frame import Frame
+from netcode.framing import FrameKind, FrameReader
 from netcode.messages import Message
+from netcode.realtime import ServerEnd
+from netcode.seal import Suite
+from netcode.session import Session
 from netcode.tcp import ByteLink
+from server.host import Host
 from server.lobby import Lobby
 from server.metrics import Metrics
 from server.node import Address, run_node
 from server.settings import Settings
+from server.stage import Occupant
 from tests.server.games import Counter
 
 HOST = "127.0.0.1"
@@ -47,9 +54,14 @@ class Node:
         return f"{HOST}:{self.port}"
 
     @property
-    def host(self) -> Any:
+    def host(self) -> Host:
         (host,) = self.lobby.hosts.values()
         return host
+
+    @property
+    def occupants(self) -> list[Occupant]:
+        """Everybody who sits somewhere."""
+        return [occupant for stage in self.host.stages for occupant in stage.occupants.values()]
 
 
 @contextlib.asynccontextmanager
@@ -154,7 +166,7 @@ async def rude(node: Node) -> AsyncIterator[Rude]:
 
 
 @contextlib.contextmanager
-def datagrams(node: Node) -> Any:
+def datagrams(node: Node) -> Iterator[socket.socket]:
     """A UDP socket connected to the node."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
@@ -171,11 +183,116 @@ async def datagram(sock: socket.socket) -> bytes:
                 return sock.recv(2048)
 
 
-def insecure_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+class SlowAppend:
+    """An append that is stored, or fenced, when the test says so."""
+
+    def __init__(self) -> None:
+        self.stored = False
+        self._fenced = False
+        self._done = trio.Event()
+
+    def finish(self) -> None:
+        self.stored = True
+        self._done.set()
+
+    def fence(self) -> None:
+        self._fenced = True
+        self._done.set()
+
+    async def wait(self) -> None:
+        await self._done.wait()
+        if self._fenced:
+            raise JournalFenced
 
 
-def kinds(items: Sequence[Message]) -> list[str]:
-    return [item.kind for item in items]
+class SlowJournal:
+    """Stores when it is told to."""
+
+    wanted = True
+
+    def __init__(self, stores: bool = False) -> None:
+        self.appends: list[SlowAppend] = []
+        self.records: list[Any] = []
+        self.stores = stores
+
+    def begin(self, record: bytes) -> SlowAppend:
+        self.appends.append(SlowAppend())
+        self.records.append(msgpack.unpackb(record, strict_map_key=False) if record else None)
+        if self.stores:
+            self.appends[-1].finish()
+        return self.appends[-1]
+
+    def store(self) -> None:
+        """Everything begun so far is stored."""
+        for append in self.appends:
+            append.finish()
+
+
+class FakeLink:
+    """Takes what a session is told, read as a client would."""
+
+    peer = (HOST, 1)
+
+    def __init__(self) -> None:
+        self.told: list[Message] = []
+        self.frames: list[bytes] = []
+        self._reader = FrameReader()
+
+    def write(self, data: bytes) -> None:
+        for kind, payload in self._reader.feed(data):
+            if kind == FrameKind.MESSAGE:
+                self.told.append(messages.decode(payload))
+            else:
+                self.frames.append(payload[1:])
+
+    def heard(self, wanted: type[Any]) -> list[Any]:
+        return [message for message in self.told if isinstance(message, wanted)]
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class FakeDatagrams:
+    """Keeps what is sent; nothing comes in."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, bytes]] = []
+
+    def receive(self) -> int:
+        return 0
+
+    def send(self, packets: list[bytes], addresses: list[bytes]) -> None:
+        self.sent.extend(zip(packets, addresses, strict=True))
+
+
+class Rig:
+    """A host without sockets: sessions whose links are lists."""
+
+    def __init__(self, folder: Path, game: RowGame | None = None, *, phases: int = 1, rooms_max: int = 10) -> None:
+        self.journal, self.datagrams, self.metrics = SlowJournal(stores=True), FakeDatagrams(), Metrics()
+        self.delivered: list[tuple[str, Result]] = []
+        self.host = Host(
+            game or Counter(),
+            phases=phases,
+            hold_s=1.0,
+            rooms_max=rooms_max,
+            journal=self.journal,
+            datagrams=self.datagrams,  # type: ignore[arg-type]
+            metrics=self.metrics,
+            evidence=folder / "evidence",
+            deliver=lambda _, room, results: self.delivered.extend((room, result) for result in results),
+        )
+        self.lobby = Lobby({self.host.game.name: self.host})
+
+    def session(self, number: int, account: str = "") -> tuple[Session, FakeLink]:
+        """A player who speaks over the control channel."""
+        link = FakeLink()
+        end = ServerEnd(number, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
+        return Session(f"s{number}", account or f"a{number}", "", b"", end, 0.0, 0.0, link, by_datagram=False), link
+
+    def tick(self, count: int = 1) -> None:
+        """So many ticks of every stage, now."""
+        for _ in range(count):
+            for stage in self.host.stages:
+                if len(stage.batch):
+                    self.host._tick(stage)

@@ -1,0 +1,205 @@
+"""Inputs over a network that loses, doubles and reorders: each is taken once, in order, and none is skipped."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from netcode.errors import BadFrame
+from netcode.inputs import (
+    HEADER,
+    QUEUED_MAX,
+    UNACKED_MAX,
+    InputPacket,
+    InputQueue,
+    InputWindow,
+    parse_input_packet,
+)
+
+SIZE = 4
+
+
+def packed(seq: int) -> bytes:
+    return seq.to_bytes(SIZE, "little")
+
+
+class Link(RuleBasedStateMachine):
+    """A client's window and a server's queue; `wire` holds the packets under way, `told` the acknowledgements."""
+
+    @initialize(start=st.sampled_from([0, 1, 65500, 65535, 2**17 - 3]))
+    def begin(self, start: int) -> None:
+        self.window = InputWindow(start)
+        self.queue = InputQueue(start, SIZE)
+        self.first = self.applied = start
+        self.wire: list[bytes] = []
+        self.told: list[int] = []
+
+    @rule(count=st.integers(1, 12))
+    def play(self, count: int) -> None:
+        for _ in range(count):
+            if not self.window.full:
+                assert self.window.add(packed(self.window.newest + 1)) == self.window.newest
+            self.wire.append(self.window.packet(3, (1, 2), 7, self.window.newest))
+
+    @precondition(lambda self: self.wire)
+    @rule(data=st.data(), again=st.booleans())
+    def arrive(self, data: st.DataObject, again: bool) -> None:
+        at = data.draw(st.integers(0, len(self.wire) - 1))
+        packet = parse_input_packet(self.wire[at] if again else self.wire.pop(at), SIZE)
+        before = len(self.queue)
+        taken = self.queue.offer(packet)
+        assert len(self.queue) == before + taken
+
+    @precondition(lambda self: self.wire)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        del self.wire[data.draw(st.integers(0, len(self.wire) - 1)) :]
+
+    @rule(ticks=st.integers(1, 10))
+    def tick(self, ticks: int) -> None:
+        for _ in range(ticks):
+            assert self.queue.take_skip() is None
+            taken = self.queue.take()
+            if taken is not None:
+                seq, _, data = taken
+                assert seq == self.applied + 1
+                assert data == packed(seq)
+                self.applied = seq
+        self.told.append(self.applied)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        before = self.window.acknowledged
+        last = self.told[data.draw(st.integers(0, len(self.told) - 1))]
+        assert self.window.acknowledge(last) == max(0, last - before)
+
+    @rule()
+    def settle(self) -> None:
+        """When nothing is lost any more, everything comes through."""
+        self.wire.clear()
+        for _ in range(2 * UNACKED_MAX):
+            self.queue.offer(parse_input_packet(self.window.packet(3, (0, 0), -1, 0), SIZE))
+            self.tick(1)
+            self.window.acknowledge(self.applied)
+        assert self.applied == self.window.acknowledged == self.window.newest
+        self.told = [self.applied]
+
+    @invariant()
+    def limits_hold(self) -> None:
+        if hasattr(self, "window"):
+            assert self.window.newest - self.window.acknowledged <= UNACKED_MAX
+            assert self.window.full == (self.window.newest - self.window.acknowledged == UNACKED_MAX)
+            assert len(self.queue) <= QUEUED_MAX
+            assert self.applied <= self.window.newest
+
+
+TestLink = Link.TestCase
+TestLink.settings = hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_a_long_game_over_a_bad_link_past_the_wrap() -> None:
+    chance = random.Random(7)
+    window, queue = InputWindow(65000), InputQueue(65000, SIZE)
+    wire: list[bytes] = []
+    applied = 65000
+    for tick in range(4000):
+        if not window.full:
+            window.add(packed(window.newest + 1))
+        wire.append(window.packet(1, (0, 0), tick, tick))
+        chance.shuffle(wire)
+        while wire and chance.random() < 0.6:
+            data = wire.pop() if chance.random() < 0.9 else wire[-1]
+            if chance.random() > 0.2:
+                queue.offer(parse_input_packet(data, SIZE))
+        del wire[20:]
+        assert queue.skipped is None
+        taken = queue.take()
+        if taken is not None:
+            assert (taken[0], taken[2]) == (applied + 1, packed(applied + 1))
+            applied += 1
+        if chance.random() < 0.7:
+            window.acknowledge(applied)
+    assert applied > 65000 + 2500
+
+
+def test_a_full_window_takes_no_more_and_opens_again() -> None:
+    window = InputWindow(0)
+    while not window.full:
+        window.add(packed(window.newest + 1))
+    assert window.newest == UNACKED_MAX
+    with pytest.raises(AssertionError):
+        window.add(b"")
+    assert window.acknowledge(UNACKED_MAX + 100) == UNACKED_MAX
+    assert window.acknowledge(3) == 0
+    assert not window.full
+    assert window.newest == window.acknowledged == UNACKED_MAX
+
+
+def packet(newest: int, count: int) -> InputPacket:
+    inputs = b"".join(packed(newest - back) for back in range(count))
+    return parse_input_packet(HEADER.pack(1, 0, 0, 0, 0, 9, newest & 0xFFFF, count) + inputs, SIZE)
+
+
+def test_a_queue_that_is_full_takes_the_rest_when_it_comes_again() -> None:
+    queue = InputQueue(0, SIZE)
+    assert queue.offer(packet(20, 20)) == QUEUED_MAX
+    assert queue.offer(packet(20, 20)) == 0
+    assert queue.take() == (1, 9, packed(1))
+    assert queue.offer(packet(20, 20)) == 1
+    assert [queue.take() for _ in range(8)] == [(seq, 9, packed(seq)) for seq in range(2, 10)]
+    assert queue.take() is None
+
+
+def test_a_range_that_the_client_dropped_is_skipped_once_and_only_behind_an_empty_queue() -> None:
+    queue = InputQueue(0, SIZE)
+    assert queue.offer(packet(2, 2)) == 2
+    assert queue.offer(packet(10, 3)) == 0
+    assert queue.skipped is None
+    queue.take()
+    queue.take()
+    assert queue.offer(packet(10, 3)) == 3
+    assert queue.offer(packet(40, 3)) == 0
+    assert queue.take_skip() == (3, 7)
+    assert queue.take_skip() is None
+    assert queue.take() == (8, 9, packed(8))
+
+
+def test_a_leap_beyond_two_windows_and_old_news_change_nothing() -> None:
+    queue = InputQueue(100, SIZE)
+    for newest in (101 + 2 * UNACKED_MAX, 5000, 100, 1, 40_000):
+        assert queue.offer(packet(newest, 1)) == 0
+    assert queue.skipped is None
+    assert queue.offer(packet(0, 0)) == 0
+    assert queue.offer(packet(101, 32)) == 1
+
+
+def test_what_a_packet_says() -> None:
+    window = InputWindow(70_000)
+    window.add(b"aaaa")
+    window.add(b"bbbb")
+    said = parse_input_packet(window.packet(9, (5, 6), 65_537, 65_538), SIZE)
+    assert (said.stream, said.ack, said.baseline, said.seen, said.newest) == (9, (5, 6), 1, 2, 70_002 & 0xFFFF)
+    assert (said.inputs, said.count) == (b"bbbbaaaa", 2)
+    assert parse_input_packet(window.packet(9, (5, 6), -1, 0), SIZE).baseline == -1
+
+
+@given(st.binary(max_size=60), st.integers(1, 8))
+def test_any_bytes_are_a_packet_or_a_bad_frame(data: bytes, size: int) -> None:
+    try:
+        said = parse_input_packet(data, size)
+    except BadFrame:
+        return
+    assert len(said.inputs) == said.count * size
+    assert InputQueue(0, size).offer(said) <= QUEUED_MAX
+
+
+@pytest.mark.parametrize("count", [UNACKED_MAX + 1, 255])
+def test_more_inputs_than_a_window_are_no_packet(count: int) -> None:
+    with pytest.raises(BadFrame):
+        parse_input_packet(HEADER.pack(0, 0, 0, 0, 0, 0, 0, count) + bytes(count * SIZE), SIZE)

@@ -1,0 +1,186 @@
+"""The realtime channel at both ends: a path is proven before it is used, and nobody is made to shout at a stranger."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from netcode.realtime import ACKS_EVERY, KEEPALIVE_EVERY_S, PATH_LOST_S, PROBE_EVERY_S
+from netcode.frame import ACKS, HAS_ACKS
+from netcode.seal import DatagramType, Suite
+from tests.netcode.ends import AWAY, HOME, ends, prove
+
+FRAME = bytes(9) + b"body"
+
+
+@pytest.mark.parametrize("suite", Suite)
+def test_probe_challenge_proof_frames(suite: Suite) -> None:
+    client, server, drops = ends(suite)
+    probe = client.due(0.0)
+    assert probe is not None
+    assert len(probe) == 1200
+    plain, challenge = server.receive(probe, HOME, 0.0)
+    assert plain is None
+    assert challenge is not None
+    assert len(challenge) == 35
+    assert server.path is None
+    nothing, proof = client.receive(challenge, 0.0)
+    assert nothing is None
+    assert proof is not None
+    assert not client.proven
+    plain, keepalive = server.receive(proof, HOME, 0.01)
+    assert keepalive is not None
+    assert server.path == HOME
+    client.receive(keepalive, 0.01)
+    assert client.proven
+    assert server.receive(client.seal_input(b"input", 0.02), HOME, 0.02) == (b"input", None)
+    frame, reply = client.receive(server.seal_frame(FRAME, 0.02), 0.02)
+    assert (frame, reply) == (FRAME, None)
+    assert drops.forged == drops.malformed == drops.replayed == 0
+
+
+def test_every_eighth_frame_carries_acknowledgements() -> None:
+    client, server, _ = ends()
+    prove(client, server)
+    frames = [client.receive(server.seal_frame(FRAME, 1.0), 1.0)[0] for _ in range(2 * ACKS_EVERY)]
+    assert [len(frame or b"") - len(FRAME) for frame in frames] == ([0] * 7 + [ACKS.size]) * 2
+    last = frames[-1]
+    assert last is not None
+    assert last[0] & HAS_ACKS
+    client.acks.acknowledged(*ACKS.unpack_from(last, 9), 1.0)
+    assert client.acks.newest_acked == server.acks.highest_received == 2
+
+
+def test_a_client_probes_until_it_is_proven_then_keeps_alive() -> None:
+    client, server, _ = ends()
+    assert client.due(0.0) is not None
+    assert client.due(PROBE_EVERY_S * 0.9) is None
+    assert client.due(PROBE_EVERY_S) is not None
+    prove(client, server, now=1.0)
+    assert client.due(1.0 + KEEPALIVE_EVERY_S * 0.9) is None
+    keepalive = client.due(2.0)
+    assert keepalive is not None
+    assert len(keepalive) == 27
+    plain, answer = server.receive(keepalive, HOME, 2.0)
+    assert plain is None
+    assert answer is not None
+    client.receive(answer, 2.0)
+    assert (client.heard_at, server.heard_at) == (2.0, 2.0)
+
+
+def test_a_path_that_fell_silent_is_proven_anew() -> None:
+    client, server, _ = ends()
+    prove(client, server, now=1.0)
+    assert client.unproven_since == 1.0
+    packet = client.due(1.1 + PATH_LOST_S)
+    assert packet is not None
+    assert len(packet) == 1200
+    assert not client.proven
+    assert client.unproven_since == 1.1 + PATH_LOST_S
+    server.receive(packet, AWAY, 10.0)
+    prove(client, server, AWAY, now=20.0)
+    assert client.proven
+    assert server.path == AWAY
+
+
+def test_a_wrong_token_a_replayed_proof_and_a_proof_from_elsewhere_prove_nothing() -> None:
+    client, server, drops = ends()
+    probe = client.due(0.0)
+    assert probe is not None
+    _, challenge = server.receive(probe, HOME, 0.0)
+    assert challenge is not None
+    _, proof = client.receive(challenge, 0.0)
+    assert proof is not None
+    wrong = client._seal(DatagramType.PROOF, b"8 bytes!", 0.0)
+    short = client._seal(DatagramType.PROOF, b"", 0.0)
+    server.receive(wrong, HOME, 1.0)
+    server.receive(short, HOME, 2.0)
+    assert server.path is None
+    _, answer = server.receive(proof, AWAY, 3.0)
+    assert server.path is None
+    assert answer is not None
+    assert len(answer) == 35
+    assert server.receive(proof, HOME, 4.0) == (None, None)
+    assert server.path is None
+    assert drops.replayed == 1
+
+
+def test_tokens_are_of_one_session() -> None:
+    client, server, _ = ends(connection=1)
+    other, second, _ = ends(connection=2)
+    probe, foreign = client.due(0.0), other.due(0.0)
+    assert probe is not None
+    assert foreign is not None
+    _, challenge = server.receive(probe, HOME, 0.0)
+    assert challenge is not None
+    _, opened = second.receive(foreign, HOME, 0.0)
+    assert opened is not None
+    token = client._opener.open(challenge)
+    assert token is not None
+    second.receive(other._seal(DatagramType.PROOF, token[2], 1.0), HOME, 1.0)
+    assert second.path is None
+
+
+def test_a_new_address_is_heard_at_once_and_sent_to_when_it_is_proven() -> None:
+    client, server, _ = ends()
+    prove(client, server, HOME)
+    plain, challenge = server.receive(client.seal_input(b"moved", 5.0), AWAY, 5.0)
+    assert plain == b"moved"
+    assert challenge is not None
+    assert server.path == HOME
+    assert server.receive(client.seal_input(b"again", 5.01), AWAY, 5.01) == (b"again", None)  # asked a moment ago
+    assert server.receive(client.seal_input(b"home", 5.02), HOME, 5.02) == (b"home", None)
+    _, proof = client.receive(challenge, 5.1)
+    assert proof is not None
+    server.receive(proof, AWAY, 5.1)
+    assert server.path == AWAY
+
+
+def test_a_stranger_is_never_sent_more_than_three_times_what_came() -> None:
+    chance = random.Random(3)
+    client, server, _ = ends()
+    prove(client, server, HOME)
+    kinds = [DatagramType.INPUT, DatagramType.KEEPALIVE, DatagramType.PROOF, DatagramType.PROBE, DatagramType.CLOSE]
+    came = sent = 0
+    history: list[bytes] = []
+    for _ in range(3000):
+        now = chance.random() * 10
+        if history and chance.random() < 0.3:
+            packet = chance.choice(history)
+        else:
+            packet = client._seal(chance.choice(kinds), bytes(chance.choice([0, 0, 1, 8, 30])), now)
+            history.append(packet)
+        _, reply = server.receive(packet, AWAY, now)
+        came += len(packet)
+        sent += len(reply or b"")
+        assert sent <= 3 * came
+        assert server.path == HOME
+
+
+def test_garbage_forged_and_replayed_datagrams_meet_silence_and_counters() -> None:
+    client, server, drops = ends()
+    prove(client, server)
+    good = client.seal_input(b"x", 1.0)
+    assert server.receive(good, HOME, 1.0) == (b"x", None)
+    heard = server.heard_at
+    for packet in (b"", b"\x11", bytes(40), bytes(1300), good, b"\x71" + good[1:], good[:-1]):
+        assert server.receive(packet, HOME, 2.0) == (None, None)
+    fresh = client.seal_input(b"y", 1.0)
+    assert server.receive(fresh[:-1] + bytes([fresh[-1] ^ 1]), HOME, 2.0) == (None, None)
+    down = server.seal_frame(FRAME, 1.0)
+    assert server.receive(down, HOME, 2.0) == (None, None)  # our own, sent back
+    assert drops.replayed >= 1
+    assert drops.forged >= 1
+    assert drops.version >= 1
+    assert drops.malformed >= 2
+    assert server.heard_at == heard
+    assert server.receive(fresh, HOME, 3.0) == (b"y", None)
+
+
+def test_a_client_ignores_what_is_not_for_it() -> None:
+    client, server, _ = ends()
+    for packet in (b"", bytes(40), client.seal_input(b"mine", 0.0)):
+        assert client.receive(packet, 0.0) == (None, None)
+    assert client.receive(server._seal(DatagramType.CHALLENGE, b"short", 0.0), 0.0) == (None, None)
+    assert not client.proven

@@ -1,0 +1,71 @@
+"""The table of sessions: found three ways, one a player, none too many, none for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from netcode.errors import ErrorCode, ProtocolError
+from netcode.session import SESSION_MAX_S, Session, SessionTable, secret_hash
+from tests.netcode.ends import HOME, ends
+
+
+def session(number: int, account: str = "", now: float = 0.0) -> Session:
+    _, end, _ = ends(connection=number)
+    return Session(f"s{number}", account or f"a{number}", "", b"", end, now, now)
+
+
+def test_a_session_is_found_by_id_connection_and_account() -> None:
+    table, one = SessionTable(10), session(1)
+    assert table.add(one) is None
+    assert (table.by_id["s1"], table.by_connection[1], table.by_account["a1"]) == (one, one, one)
+    assert len(table) == 1
+    table.remove(one)
+    table.remove(one)
+    assert (len(table), table.by_connection, table.by_account) == (0, {}, {})
+
+
+def test_a_new_log_in_replaces_the_old_one_even_in_a_full_table() -> None:
+    table, old, new = SessionTable(1), session(1, "ann"), session(2, "ann")
+    table.add(old)
+    assert table.add(new) is old
+    assert (table.by_account["ann"], set(table.by_id), set(table.by_connection)) == (new, {"s2"}, {2})
+    table.remove(old)  # its connection ends only now
+    assert table.by_account["ann"] is new
+
+
+def test_a_full_table_refuses_and_stays_as_it_is() -> None:
+    table = SessionTable(2)
+    table.add(session(1))
+    table.add(session(2))
+    with pytest.raises(ProtocolError, match="2 players") as caught:
+        table.add(session(3))
+    assert caught.value.code is ErrorCode.TOO_MANY_SESSIONS
+    assert caught.value.code.retryable
+    assert len(table) == len(table.by_connection) == len(table.by_account) == 2
+
+
+def test_silent_is_who_was_heard_on_neither_channel() -> None:
+    table = SessionTable(10)
+    for number in (1, 2, 3):
+        table.add(session(number, now=0.0))
+    table.by_id["s2"].heard_at = 8.0
+    client, end, _ = ends(connection=3)
+    table.by_id["s3"].end = end
+    end.receive(client.seal_input(b"", 9.0), HOME, 9.0)
+    assert table.silent(10.0, 10.0) == []
+    assert [found.id for found in table.silent(10.5, 10.0)] == ["s1"]
+    assert [found.id for found in table.silent(18.5, 10.0)] == ["s1", "s2"]
+    assert [found.id for found in table.silent(30.0, 10.0)] == ["s1", "s2", "s3"]
+
+
+def test_a_session_ends_at_its_age() -> None:
+    table = SessionTable(10)
+    table.add(session(1, now=0.0))
+    table.add(session(2, now=5.0))
+    assert table.outlived(SESSION_MAX_S) == []
+    assert [found.id for found in table.outlived(SESSION_MAX_S + 1.0)] == ["s1"]
+
+
+def test_what_is_kept_of_a_secret_does_not_hold_it() -> None:
+    assert secret_hash(b"x" * 32) == secret_hash(b"x" * 32) != secret_hash(b"y" * 32)
+    assert b"x" * 8 not in secret_hash(b"x" * 32)

@@ -1,0 +1,327 @@
+"""The tick loop on a clock of its own: deadlines, phases, a slow journal, and rooms that fail or empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from cluster.journal import JournalFenced
+from game.batch import Batch
+from game.rows import Rows
+from netcode import messages
+from netcode.errors import ErrorCode, ProtocolError
+from netcode.frame import HEADER
+from netcode.inputs import InputWindow
+from server.host import CATCH_UP_MAX, EMPTY_ROOM_S
+from server.stage import CHATS_AT_ONCE, COMMANDS_MAX, Occupant
+from tests.server.games import Counter, Fragile
+from tests.server.helpers import FakeLink, Rig
+
+
+class Slow(Counter):
+    """A counter that runs `during` in each step: to let time pass in it."""
+
+    name = "slow"
+
+    def __init__(self, during: Callable[[int], None]) -> None:
+        self.during = during
+        super().__init__()
+
+    def step(self, rooms: Rows) -> None:
+        super().step(rooms)
+        self.during(int(rooms.tick[0]))
+
+
+def seat(rig: Rig, number: int, room: str) -> tuple[Occupant, FakeLink]:
+    session, link = rig.session(number)
+    rig.host.join(session, rig.host.rooms[room], ref=number)
+    rig.tick()
+    assert isinstance(session.seat, Occupant)
+    return session.seat, link
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+async def test_deadlines_are_absolute_and_phases_alternate(tmp_path: Path, autojump_clock: MockClock) -> None:
+    started: list[tuple[float, int]] = []
+    game = Slow(lambda tick: started.append((trio.current_time(), tick)) or autojump_clock.jump(0.007))
+    rig = Rig(tmp_path, game, phases=2)
+    for _ in range(4):
+        rig.host.open_room()
+    assert [len(stage.batch) for stage in rig.host.stages] == [2, 2]
+    start = trio.current_time()
+    with trio.move_on_after(0.9999):
+        await rig.host.run()
+    times = [round(at - start, 6) for at, _ in started]
+    assert times == [round(n * 0.01, 6) for n in range(100)]
+    assert [tick for _, tick in started] == [1 + n // 2 for n in range(100)]
+    figures = rig.metrics.figures(trio.current_time(), 60)
+    assert (figures["ticks"], figures["ticks_overrun"], figures["ticks_skipped"]) == (100, 0, 0)
+    assert figures["tick_lateness_ms"]["max"] < 1e-6
+
+
+async def test_a_late_tick_is_caught_up_and_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
+    started: list[float] = []
+
+    def during(tick: int) -> None:
+        started.append(trio.current_time())
+        autojump_clock.jump(0.05 if tick == 10 else 0.0)
+
+    rig = Rig(tmp_path, Slow(during))
+    rig.host.open_room()
+    start = trio.current_time()
+    with trio.move_on_after(0.3999):
+        await rig.host.run()
+    assert len(started) == 20
+    assert (rig.metrics.ticks_overrun, rig.metrics.ticks_skipped) == (1, 0)
+    assert [round(at - start, 6) for at in started[9:14]] == [0.18, 0.23, 0.23, 0.24, 0.26]
+
+
+async def test_skipped_slots_use_no_tick_number(tmp_path: Path, autojump_clock: MockClock) -> None:
+    ticks: list[int] = []
+
+    def during(tick: int) -> None:
+        ticks.append(tick)
+        autojump_clock.jump(1.0 if tick == 10 else 0.0)
+
+    rig = Rig(tmp_path, Slow(during))
+    rig.host.open_room()
+    with trio.move_on_after(1.4999):
+        await rig.host.run()
+    assert ticks == list(range(1, len(ticks) + 1))
+    assert rig.metrics.ticks_skipped == 49 > CATCH_UP_MAX
+    assert len(ticks) + rig.metrics.ticks_skipped == 75
+
+
+async def test_a_slow_journal_slows_the_ticks_and_nothing_leaves_before_it_is_stored(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    rig = Rig(tmp_path)
+    room = rig.host.open_room()
+    session, link = rig.session(1)
+    rig.journal.stores = False
+    rig.host.join(session, rig.host.rooms[room], ref=5)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.host.run)
+        await trio.sleep(1.0)
+        assert len(rig.journal.appends) == 2
+        assert (link.told, link.frames, rig.delivered) == ([], [], [])
+        rig.journal.appends[0].finish()
+        await trio.sleep(0.001)
+        assert [message.kind for message in link.told] == ["seated", "events"]
+        assert link.told[0].ref == 5
+        assert len(link.frames) == 1
+        await trio.sleep(1.0)
+        assert len(rig.journal.appends) == 3
+        assert rig.host.rooms[room].stage.batch.tick_of(room) == 3
+        for append in rig.journal.appends[1:]:
+            append.finish()
+        await trio.sleep(0.001)
+        assert [HEADER.unpack(frame[: HEADER.size])[3] for frame in link.frames] == [1, 2, 3]
+        assert rig.metrics.ticks_skipped > 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fenced_journal_ends_the_host_and_tells_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+    rig = Rig(tmp_path, Counter({"match_ticks": 1}))
+    room = rig.host.open_room()
+    session, link = rig.session(1)
+    rig.journal.stores = False
+    rig.host.join(session, rig.host.rooms[room], ref=5)
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.host.run)
+            await trio.sleep(1.0)
+            rig.journal.appends[1].finish()
+            rig.journal.appends[0].fence()
+    assert caught.value.subgroup(JournalFenced) is not None
+    assert (link.told, link.frames, rig.delivered) == ([], [], [])
+
+
+async def test_the_record_holds_what_a_replay_needs(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    room = rig.host.open_room()
+    seat(rig, 1, room)
+    game, ids, ticks, hashes, _ = rig.journal.records[0]
+    assert (game, ids, ticks) == ("counter", [room], (1).to_bytes(4, "little"))
+    assert hashes == rig.host.stages[0].batch.hashes()[0].to_bytes(8, "little")
+
+
+# -- players ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_goes_before_its_seat_comes_holds_it_only(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    room = rig.host.open_room()
+    session, link = rig.session(1)
+    rig.host.join(session, rig.host.rooms[room], ref=1)
+    assert rig.host.free_seats(rig.host.rooms[room]) == 3
+    rig.lobby.forget(session)
+    rig.tick(2)
+    assert link.told == []
+    stage = rig.host.rooms[room].stage
+    assert (stage.occupants, stage.batch.rows.seated[0, 0], rig.host._joining) == ({}, 2, {})
+    assert rig.host.free_seats(rig.host.rooms[room]) == 3
+
+
+async def test_a_full_room_is_a_typed_refusal_of_that_join(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Counter({"seats": 1}))
+    room = rig.host.open_room()
+    seat(rig, 1, room)
+    session, link = rig.session(2)
+    rig.host.join(session, rig.host.rooms[room], ref=8)
+    rig.tick()
+    (error,) = link.heard(messages.Error)
+    assert (error.code, error.ref, error.fatal, session.seat) == (ErrorCode.ROOM_FULL.number, 8, False, None)
+    assert rig.host.rooms[room].reserved == 0
+
+
+async def test_inputs_are_applied_once_each_and_the_books_tell(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    room = rig.host.open_room()
+    occupant, link = seat(rig, 1, room)
+    window = InputWindow(0)
+    for _ in range(5):
+        window.add(b"\x02")
+        occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
+        occupant.receive(window.packet(occupant.stream ^ 1, (0, 0), -1, 1), 0.0)
+    assert len(occupant.queue) == 5
+    rig.tick(5)
+    rows = rig.host.stages[0].batch.rows
+    assert (rows.last_seq[0, 0], rows.applied[0, 0], int(rows.sum[0, 0])) == (5, 5, 10)
+    rig.host.leave(occupant, ref=3)
+    rig.host.leave(occupant, ref=4)
+    rig.tick()
+    (left,) = link.heard(messages.Left)
+    assert (left.ref, left.last_seq, left.applied, occupant.session.seat) == (4, 5, 5, None)
+    assert rig.metrics.inputs_applied == 5
+
+
+async def test_a_full_stage_refuses_joins_but_never_loses_a_goodbye(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    room = rig.host.open_room()
+    occupant, _ = seat(rig, 1, room)
+    stage = rig.host.stages[0]
+    rig.host.applied(room, ["none"])
+    stage.pending *= COMMANDS_MAX
+    with pytest.raises(ProtocolError) as caught:
+        rig.host.join(rig.session(2)[0], rig.host.rooms[room], 1)
+    assert caught.value.code is ErrorCode.LIMITED
+    rig.lobby.forget(occupant.session)
+    rig.tick()
+    assert stage.batch.rows.seated[0, 0] == 2
+
+
+async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_readable_size(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Counter({"seats": 16}))
+    room = rig.host.open_room()
+    seats = [seat(rig, number, room) for number in range(16)]
+    rig.tick(100)
+    for occupant, _ in seats:
+        for _ in range(CHATS_AT_ONCE):
+            rig.host.chat(occupant, "\U0001f600" * 200)
+        with pytest.raises(ProtocolError) as caught:
+            rig.host.chat(occupant, "more")
+        assert caught.value.code is ErrorCode.LIMITED
+    rig.host.stages[0].pending.extend(rig.host.stages[0].pending[:6])
+    rig.tick()
+    for _, link in seats:
+        ids = [(tick, index) for told in link.heard(messages.Events) for tick, index, kind, _ in told.events if kind == "chat"]
+        assert len(ids) == 70
+        assert ids == sorted(set(ids))
+    rig.tick(25)
+    rig.host.chat(seats[0][0], "again")
+
+
+# -- rooms that end ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slow_journal", [False, True])
+async def test_a_failing_room_is_closed_alone(tmp_path: Path, slow_journal: bool, nursery: trio.Nursery) -> None:
+    rig = Rig(tmp_path, Fragile())
+    nursery.start_soon(rig.host._gate.run)
+    bad, good = rig.host.open_room(), rig.host.open_room()
+    occupant, link = seat(rig, 1, bad)
+    _, other = seat(rig, 2, good)
+    joining, waiting = rig.session(3)
+    rig.host.join(joining, rig.host.rooms[bad], ref=7)
+    window = InputWindow(0)
+    window.add(b"\x0a")
+    occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
+    rig.journal.stores = not slow_journal
+    rig.tick(2)
+    if slow_journal:
+        assert link.heard(messages.Error) == []
+        rig.journal.store()
+    await wait_all_tasks_blocked()
+    for told in (link, waiting):
+        (error,) = told.heard(messages.Error)
+        assert (error.code, error.fatal) == (ErrorCode.ROOM_CLOSED.number, False)
+    assert (occupant.session.seat, joining.seat, list(rig.host.rooms)) == (None, None, [good])
+    ticks = [HEADER.unpack(frame[: HEADER.size])[3] for frame in other.frames]
+    assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
+    assert rig.metrics.rooms_quarantined == 1
+    (evidence,) = (tmp_path / "evidence").iterdir()
+    assert Batch(Fragile()).load(evidence.read_bytes()) == bad
+
+
+async def test_evidence_that_cannot_be_written_is_no_second_failure(tmp_path: Path) -> None:
+    (tmp_path / "evidence").write_bytes(b"in the way")
+    game = Fragile()
+    rig = Rig(tmp_path, game)
+    room = rig.host.open_room()
+    game.refuses_joins = True
+    session, link = rig.session(1)
+    rig.host.join(session, rig.host.rooms[room], ref=2)
+    rig.tick()
+    (error,) = link.heard(messages.Error)
+    assert (error.code, error.ref, session.seat) == (ErrorCode.ROOM_CLOSED.number, 2, None)
+    assert rig.host.rooms == {}
+
+
+async def test_a_room_is_closed_when_it_was_empty_for_a_while(tmp_path: Path, autojump_clock: MockClock) -> None:
+    rig = Rig(tmp_path)
+    empty, used = rig.host.open_room(), rig.host.open_room()
+    occupant, _ = seat(rig, 1, used)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.host.run)
+        await trio.sleep(EMPTY_ROOM_S - 0.5)
+        assert set(rig.host.rooms) == {empty, used}
+        await trio.sleep(3.0)
+        assert set(rig.host.rooms) == {used}
+        rig.lobby.forget(occupant.session)  # held for 1 s, then empty for a while
+        await trio.sleep(EMPTY_ROOM_S - 0.5)
+        assert set(rig.host.rooms) == {used}
+        await trio.sleep(4.0)
+        assert rig.host.rooms == {}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_room_with_results_that_wait_stays(tmp_path: Path, autojump_clock: MockClock) -> None:
+    rig = Rig(tmp_path, Counter({"match_ticks": 5}))
+    room = rig.host.open_room()
+    occupant, _ = seat(rig, 1, room)
+    rig.tick(6)
+    assert len(rig.delivered) == 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.host.run)
+        rig.lobby.forget(occupant.session)
+        await trio.sleep(20.0)
+        assert set(rig.host.rooms) == {room}
+        rig.host.applied(room, [result.op_id for _, result in rig.delivered])
+        await trio.sleep(EMPTY_ROOM_S + 3.0)
+        assert rig.host.rooms == {}
+        nursery.cancel_scope.cancel()
+
+
+async def test_too_many_rooms(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, rooms_max=1)
+    rig.host.open_room()
+    with pytest.raises(ProtocolError) as caught:
+        rig.host.open_room()
+    assert caught.value.code is ErrorCode.TOO_MANY_ROOMS
