@@ -10,6 +10,7 @@ this process' own loop is, so that nobody takes the generator's limit for the se
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import itertools
 from collections.abc import Iterable
@@ -18,9 +19,9 @@ from typing import Any
 import attrs
 import trio
 
-from bots.full import FullBot, Identity
+from bots.bot import Bot, Identity
 from bots.report import Tally
-from bots.swarm import LeanBot, Swarm
+from bots.swarm import Swarm
 from netcode.errors import ProtocolError
 
 LOGINS_MAX = 64
@@ -88,8 +89,8 @@ class Crew:
         self.go = trio.Event()
         self.done = trio.Event()
         """The window is over."""
-        self.bots: list[FullBot | LeanBot] = []
-        self.playing: list[FullBot | LeanBot] = []
+        self.bots: list[Bot] = []
+        self.playing: list[Bot] = []
         self.tally = Tally()
         self.before: dict[str, Any] | None = None
         self.after: dict[str, Any] | None = None
@@ -112,7 +113,7 @@ class Crew:
         plan = self.plan
         for player in range(plan.first, plan.first + plan.players):
             who = plan.identity(player)
-            self.bots.append(FullBot(who) if plan.is_full(player) else LeanBot(who, self._swarm))
+            self.bots.append(Bot(who, self._swarm, full=plan.is_full(player)))
         async with trio.open_nursery() as nursery:
             await nursery.start(self._swarm.run)
             nursery.start_soon(self._heartbeat)
@@ -121,10 +122,13 @@ class Crew:
                     lives.start_soon(self._life, bot)
                 await self._window(ask_server)
             nursery.cancel_scope.cancel()
+        gc.unfreeze()
         return self._count()
 
     async def _window(self, ask_server: bool) -> None:
         await self.ready.wait()
+        gc.collect()
+        gc.freeze()  # else a full collection stops a process of a thousand bots for 100 ms, again and again
         await self.go.wait()
         self.before = await self._stats(1) if ask_server else None
         start = trio.current_time()
@@ -146,7 +150,7 @@ class Crew:
                 await trio.sleep(0.02)
         self._leave.set()
 
-    async def _life(self, bot: FullBot | LeanBot) -> None:
+    async def _life(self, bot: Bot) -> None:
         entered = False
         await self._logins.acquire_on_behalf_of(bot)
         try:
@@ -157,10 +161,7 @@ class Crew:
                 entered = True
                 self.playing.append(bot)
                 self._entered()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(bot.watch)
-                    await self._leave.wait()
-                    nursery.cancel_scope.cancel()
+                await self._leave.wait()
                 if bot.error is not None:
                     raise bot.error
                 with trio.fail_after(LEAVE_S):
@@ -177,14 +178,14 @@ class Crew:
             if not entered:
                 self._entered()
 
-    async def _take_seat(self, bot: FullBot | LeanBot) -> None:
+    async def _take_seat(self, bot: Bot) -> None:
         slot = self._rooms.setdefault(bot.who.player // self.plan.rooms_of, _RoomSlot())
         async with slot.lock:
             if not slot.id:
                 slot.id = await bot.open_room()
         await bot.join(slot.id)
 
-    async def _first_frame(self, bot: FullBot | LeanBot) -> None:
+    async def _first_frame(self, bot: Bot) -> None:
         with trio.move_on_after(5.0 + self.plan.players / 200):
             while not bot.series.playing and bot.alive:  # noqa: ASYNC110 - the series is pure
                 await trio.sleep(0.05)

@@ -15,7 +15,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ class _Child:
     async def follow(self) -> None:
         """Take what the child says, to its end."""
         assert self.process.stdout is not None
-        async for line in lines(self.process.stdout):
+        async for line in Lines(self.process.stdout):
             data = json.loads(line)
             self.playing = data.get("playing", self.playing)
             self.frames = data.get("frames", self.frames)
@@ -185,15 +186,27 @@ async def _watch(children: list[_Child], show: Callable[[Progress], None]) -> No
         await trio.sleep(PROGRESS_S)
 
 
-async def lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
-    """The lines of a byte stream."""
-    rest = b""
-    async for data in stream:
-        *whole, rest = (rest + data).split(b"\n")
-        for line in whole:
-            yield line
-        if len(rest) > _LINE_MAX:
-            raise CannotRun("a process of the bots says too much")
+class Lines:
+    """The lines of a byte stream, to be iterated over (again, too: it goes on where it was left)."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._whole: deque[bytes] = deque()
+        self._rest = b""
+
+    def __aiter__(self) -> Lines:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._whole:
+            data = await self._stream.receive_some()
+            if not data:
+                raise StopAsyncIteration
+            *whole, self._rest = (self._rest + data).split(b"\n")
+            self._whole.extend(whole)
+            if len(self._rest) > _LINE_MAX:
+                raise CannotRun("a process of ours says too much")
+        return self._whole.popleft()
 
 
 async def child_main(told: dict[str, Any]) -> None:
@@ -207,7 +220,7 @@ async def child_main(told: dict[str, Any]) -> None:
     async with trio.open_nursery() as nursery:
 
         async def listen() -> None:
-            async for _ in lines(into):
+            async for _ in Lines(into):
                 crew.go.set()
             nursery.cancel_scope.cancel()
 

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import trio
 
     from bots.crew import Crew
+    from bots.run import Lines
 
 START_S = 30.0
 STOP_S = 5.0
@@ -54,7 +55,7 @@ def demo(settings: Settings, players: int, seconds: float) -> int:
       holdfast demo --players 100 --seconds 30
       holdfast demo --tick-hz 60 -o match_s=30 -o map=1
     """
-    with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as data, _server(settings, Path(data)) as server:
+    with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as data, server_process(settings, Path(data)) as server:
         import trio
 
         from bots.run import CannotRun
@@ -70,7 +71,7 @@ def demo(settings: Settings, players: int, seconds: float) -> int:
 
 
 @contextlib.contextmanager
-def _server(settings: Settings, data: Path) -> Iterator[subprocess.Popen[bytes]]:
+def server_process(settings: Settings, data: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server as a child process, in a process group of its own: Ctrl-C reaches us, and we end it."""
     command = [sys.executable, "-m", "holdfast", "serve", "--host", "127.0.0.1", "--port", "0", "--data", str(data)]
     command += ["--game", settings.game, "--log-format", "json", "--log-level", "info"]
@@ -108,10 +109,10 @@ async def _demo(server: subprocess.Popen[bytes], players: int, seconds: float) -
 
     async with trio.open_nursery() as nursery:
         await nursery.start(_cancel_on_signals, nursery.cancel_scope)
-        log = _log_lines(server)
+        log = server_log(server)
         try:
             with trio.fail_after(START_S):
-                port = await _port(log)
+                port = await server_port(log)
         except trio.TooSlowError:
             raise CannotRun(f"the server did not start within {START_S:g} s") from None
         nursery.start_soon(_drain, log, server)
@@ -137,17 +138,18 @@ async def _cancel_on_signals(scope: trio.CancelScope, task_status: trio.TaskStat
             scope.cancel()
 
 
-async def _log_lines(server: subprocess.Popen[bytes]) -> AsyncIterator[bytes]:
+def server_log(server: subprocess.Popen[bytes]) -> Lines:
+    """The lines of a server's log. Uses the pipe up: nothing else may read or close it."""
     import trio
 
-    from bots.run import lines
+    from bots.run import Lines
 
     assert server.stderr is not None
-    async for line in lines(trio.lowlevel.FdStream(os.dup(server.stderr.fileno()))):
-        yield line
+    return Lines(trio.lowlevel.FdStream(os.dup(server.stderr.fileno())))
 
 
-async def _port(log: AsyncIterator[bytes]) -> int:
+async def server_port(log: Lines) -> int:
+    """The port that a server just started tells in its log; raises CannotRun."""
     from bots.run import CannotRun
 
     line = b"it said nothing"
@@ -159,7 +161,7 @@ async def _port(log: AsyncIterator[bytes]) -> int:
     raise CannotRun(f"the server did not start: {line.decode(errors='replace').strip()}")
 
 
-async def _drain(log: AsyncIterator[bytes], server: subprocess.Popen[bytes]) -> None:
+async def _drain(log: Lines, server: subprocess.Popen[bytes]) -> None:
     """Read the server's log, so that it never waits for us; when it ends, so do we."""
     from bots.run import CannotRun
 
@@ -215,10 +217,9 @@ async def _view(crew: Crew, address: str) -> None:
 async def _look(crew: Crew, shown: _Shown, before: tuple[float, dict[str, Any], int]) -> tuple[float, Any, int]:
     import trio
 
-    from bots.full import FullBot
     from netcode.errors import ProtocolError
 
-    playing = [bot for bot in crew.playing if isinstance(bot, FullBot) and bot.alive and bot.room is not None]
+    playing = [bot for bot in crew.playing if bot.alive]
     shown.playing = len(playing)
     if not playing:
         return before
@@ -239,8 +240,7 @@ async def _look(crew: Crew, shown: _Shown, before: tuple[float, dict[str, Any], 
     shown.leaders, scores = {}, []
     for bot in playing:
         score = bot.score()
-        assert bot.room is not None
-        room = bot.room.info.room
+        room = bot.room
         if score is not None:
             scores.append((score, bot.who.name, room))
             if room not in shown.leaders or score > shown.leaders[room][1]:

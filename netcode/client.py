@@ -120,7 +120,7 @@ class SeatedRoom:
         return self.play.newest
 
     async def next_event(self) -> Event:
-        """The next event of the room, each once and in order. Raises RemoteError when the seat is gone and all is read."""
+        """The next event of the room, each once and in order. Raises RemoteError once the seat is gone and all read."""
         try:
             return await self._events.receive()
         except trio.EndOfChannel:
@@ -404,6 +404,6 @@ class Client:
 def parse_address(server: str) -> tuple[str, int]:
     """Host and port of "host:port" or "[v6]:port"; raises ValueError."""
     host, colon, port = server.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise ValueError(f"{server!r} is not host:port, such as 127.0.0.1:7777")
     return host.strip("[]"), int(port)

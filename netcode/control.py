@@ -1,7 +1,7 @@
 """The control channel without I/O: bytes in, messages out, and who may say what when.
 
                 Hello            Login               logged_in()          Join / Leave / …
-    server:  FRESH ──► GREETED ─────────► ENTERING ──────────► MEMBER ◄──────────┘      any fault of the peer's ──► CLOSED
+    server:  FRESH ──► GREETED ─────────► ENTERING ──────────► MEMBER ◄──────────┘    any fault of the peer's ──► CLOSED
     client:  FRESH ──► GREETED ──────────── Welcome ─────────► MEMBER
 
     bytes:   u32 length | u8 kind | payload      kind 0: a msgpack message    kind 1: a realtime packet

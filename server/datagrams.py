@@ -44,7 +44,7 @@ class Datagrams:
         grow_buffers(sock)
 
     async def run(self) -> None:
-        """Receive for ever, at most once in RECEIVE_EVERY_S: waking up for each datagram costs more than the datagram."""
+        """Receive for ever, once in RECEIVE_EVERY_S: waking up for each datagram costs more than the datagram."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             while self.receive() == RECEIVED_MAX:
@@ -59,7 +59,7 @@ class Datagrams:
             self._metrics.frames_dropped += len(part) - sent
 
     def receive(self) -> int:
-        """Take what has arrived, at most RECEIVED_MAX datagrams; how many it were. A tick calls this before it collects."""
+        """Take what has arrived, at most RECEIVED_MAX datagrams; returns how many. A tick does so before it collects."""
         received = self._inbox.receive(self._socket)
         by_connection, now = self._sessions.by_connection, trio.current_time()
         replies: list[tuple[bytes, bytes]] = []

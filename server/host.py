@@ -164,7 +164,7 @@ class Host:
             found.stage.submit(Applied(room, tuple(op_ids)))
 
     def _submit(self, occupant: Occupant, command: Leave | Disconnect | Chat) -> None:
-        """One of these never falls to a limit of the stage: each seat has few of them, and a lost one is a lost seat."""
+        """No limit of the stage applies: each seat has few of these, and a lost one would be a lost seat."""
         room = self.rooms.get(occupant.room)
         if room is not None:
             room.stage.pending.append(command)

@@ -100,7 +100,9 @@ def test_the_tables_hold_what_the_drawing_says() -> None:
     assert messages.Login not in SERVER_ACCEPTS[State.MEMBER]
     assert messages.Seated not in CLIENT_ACCEPTS[State.GREETED]
     spoken = {type(sample) for sample in SAMPLES}
-    assert frozenset.union(*SERVER_ACCEPTS.values(), *CLIENT_ACCEPTS.values()) == spoken == set(messages.MESSAGES.values())
+    assert (
+        frozenset.union(*SERVER_ACCEPTS.values(), *CLIENT_ACCEPTS.values()) == spoken == set(messages.MESSAGES.values())
+    )
 
 
 @pytest.mark.parametrize("server", [True, False])
@@ -128,7 +130,12 @@ def test_realtime_packets_pass_for_members_only(server: bool, state: State) -> N
 
 @given(st.lists(st.integers(0, 300), max_size=30))
 def test_however_the_bytes_are_cut(cuts: list[int]) -> None:
-    said: list[Message | bytes] = [messages.Join(game="arena", ref=1), b"\x01" + bytes(100), messages.Ping(time_us=7), b""]
+    said: list[Message | bytes] = [
+        messages.Join(game="arena", ref=1),
+        b"\x01" + bytes(100),
+        messages.Ping(time_us=7),
+        b"",
+    ]
     stream = b"".join(realtime_bytes(item) if isinstance(item, bytes) else message_bytes(item) for item in said)
     end, got, at = channel(True, State.MEMBER), list[Message | bytes](), 0
     for cut in [*sorted(min(cut, len(stream)) for cut in cuts), len(stream)]:

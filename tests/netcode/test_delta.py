@@ -52,7 +52,7 @@ def views(fields: tuple[Field, ...], rows: int, seed: int) -> tuple[np.ndarray, 
 
 def on_the_wire(fields: tuple[Field, ...], row: np.ndarray) -> list[int]:
     """The values as a client has them: unsigned ones are not negative."""
-    found = row.tolist()
+    found: list[int] = row.tolist()
     for field in fields:
         if not field.signed:
             for at in range(field.start, field.start + field.count):

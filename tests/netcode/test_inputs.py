@@ -137,8 +137,9 @@ def test_a_full_window_takes_no_more_and_opens_again() -> None:
         window.add(b"")
     assert window.acknowledge(UNACKED_MAX + 100) == UNACKED_MAX
     assert window.acknowledge(3) == 0
-    assert not window.full
-    assert window.newest == window.acknowledged == UNACKED_MAX
+    assert window.add(b"more") == UNACKED_MAX + 1
+    assert window.acknowledge(UNACKED_MAX + 1) == 1
+    assert window.newest == window.acknowledged == UNACKED_MAX + 1
 
 
 def packet(newest: int, count: int) -> InputPacket:

@@ -16,6 +16,7 @@ from netcode.play import SLOWEST, Play
 from tests.netcode.ends import Drift
 
 SIZE = 3
+FIELD = {"name": "x", "per": 1, "count": 1, "bits": 8, "signed": True, "shift": 0, "exact": False}
 
 
 def seated(**fields: Any) -> messages.Seated:
@@ -130,12 +131,12 @@ def test_only_whole_numbers_can_be_wanted(value: Any) -> None:
     [
         {"view": {}},
         {"view": {"shared": [], "own": 3}},
-        {"view": {"shared": [{"name": "x", "per": 1, "count": 1, "bits": 9, "signed": True, "shift": 0, "exact": False}], "own": []}},
+        {"view": {"shared": [{**FIELD, "bits": 9}], "own": []}},
         {"inputs": [["go", "f8", 0, 1]]},
         {"inputs": [["go"]]},
         {"inputs": [["go", "i1", -500, 1]]},
     ],
-)  # fmt: skip
+)
 def test_a_description_that_makes_no_sense_is_a_protocol_error(fields: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError) as caught:
         Play(seated(**fields))

@@ -20,7 +20,7 @@ class Counter(RowGame):
         Option("match_ticks", 0, 0, 10_000, "ticks of a match; 0: it never ends"),
         Option("seats", 4, 1, 16, "seats of a room"),
     )
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("sum", "i4", per="seat", see="all"),
         Column("steps", "u4", see="all"),
         Column("secret", "i4", per="seat", see="own"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import msgpack
+import pytest
 import trio
 
 from cluster.journal import JournalFenced
@@ -18,6 +19,7 @@ from netcode import messages
 from netcode.certificate import client_trust
 from netcode.client import Client, SeatedRoom, connect
 from netcode.control import ControlChannel, message_bytes
+from netcode.errors import RemoteError
 from netcode.frame import Frame
 from netcode.framing import FrameKind, FrameReader
 from netcode.messages import Message
@@ -89,7 +91,9 @@ async def running(data: Path, game: RowGame | None = None, **settings: Any) -> A
 
 
 @contextlib.asynccontextmanager
-async def playing(node: Node, *, secret: bytes | None = None, transport: str = "udp") -> AsyncIterator[tuple[Client, SeatedRoom]]:
+async def playing(
+    node: Node, *, secret: bytes | None = None, transport: str = "udp"
+) -> AsyncIterator[tuple[Client, SeatedRoom]]:
     """A client in a seat that has seen a frame."""
     async with connect(node.server, secret=secret, transport=transport) as client:
         room = await client.join(next(iter(node.lobby.hosts)))
@@ -107,10 +111,26 @@ async def frame_when(room: SeatedRoom, test: Callable[[Frame], bool]) -> Frame:
 
 
 async def until(test: Callable[[], bool], room: SeatedRoom | None = None) -> None:
-    """Wait until `test` holds, looked at in every pass of the scheduler."""
+    """Wait until `test` holds: looked at in every pass of the scheduler, or after each frame of `room`."""
     with trio.fail_after(HANG_S):
         while not test():
-            await (room.next_frame() if room is not None else trio.sleep(0.001))
+            if room is None:
+                await trio.lowlevel.checkpoint()
+            else:
+                await room.next_frame()
+
+
+async def refused(request: Awaitable[Any]) -> RemoteError:
+    """The error that a request ends with."""
+    with trio.fail_after(HANG_S), pytest.raises(RemoteError) as caught:
+        await request
+    return caught.value
+
+
+async def last_frame(room: SeatedRoom) -> None:
+    """Play on until frames end; raises what ends them."""
+    while True:
+        await room.next_frame()
 
 
 class Rude:

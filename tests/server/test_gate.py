@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -24,7 +26,7 @@ async def test_nothing_leaves_before_its_record_nor_before_its_elders(nursery: t
     gate, journal, out = Gate(), SlowJournal(), list[int]()
     nursery.start_soon(gate.run)
     for number in range(2):
-        gate.hold(journal.begin(b""), lambda number=number: out.append(number))
+        gate.hold(journal.begin(b""), partial(out.append, number))
     journal.appends[1].finish()
     await wait_all_tasks_blocked()
     assert out == []
@@ -63,7 +65,7 @@ async def test_a_fenced_journal_releases_nothing() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(gate.run)
             for number in range(2):
-                gate.hold(journal.begin(b""), lambda number=number: out.append(number))
+                gate.hold(journal.begin(b""), partial(out.append, number))
             await wait_all_tasks_blocked()
             journal.appends[1].finish()
             journal.appends[0].fence()

@@ -17,7 +17,7 @@ from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import HEADER
 from netcode.inputs import InputWindow
 from server.host import CATCH_UP_MAX, EMPTY_ROOM_S
-from server.stage import CHATS_AT_ONCE, COMMANDS_MAX, Occupant
+from server.stage import CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX, Occupant
 from tests.server.games import Counter, Fragile
 from tests.server.helpers import FakeLink, Rig
 
@@ -49,8 +49,12 @@ def seat(rig: Rig, number: int, room: str) -> tuple[Occupant, FakeLink]:
 
 async def test_deadlines_are_absolute_and_phases_alternate(tmp_path: Path, autojump_clock: MockClock) -> None:
     started: list[tuple[float, int]] = []
-    game = Slow(lambda tick: started.append((trio.current_time(), tick)) or autojump_clock.jump(0.007))
-    rig = Rig(tmp_path, game, phases=2)
+
+    def during(tick: int) -> None:
+        started.append((trio.current_time(), tick))
+        autojump_clock.jump(0.007)
+
+    rig = Rig(tmp_path, Slow(during), phases=2)
     for _ in range(4):
         rig.host.open_room()
     assert [len(stage.batch) for stage in rig.host.stages] == [2, 2]
@@ -213,7 +217,7 @@ async def test_a_full_stage_refuses_joins_but_never_loses_a_goodbye(tmp_path: Pa
         rig.host.join(rig.session(2)[0], rig.host.rooms[room], 1)
     assert caught.value.code is ErrorCode.LIMITED
     rig.lobby.forget(occupant.session)
-    rig.tick()
+    rig.tick(COMMANDS_MAX // COMMANDS_A_TICK + 1)
     assert stage.batch.rows.seated[0, 0] == 2
 
 
@@ -229,9 +233,14 @@ async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_rea
             rig.host.chat(occupant, "more")
         assert caught.value.code is ErrorCode.LIMITED
     rig.host.stages[0].pending.extend(rig.host.stages[0].pending[:6])
-    rig.tick()
+    rig.tick(2)
     for _, link in seats:
-        ids = [(tick, index) for told in link.heard(messages.Events) for tick, index, kind, _ in told.events if kind == "chat"]
+        ids = [
+            (tick, index)
+            for told in link.heard(messages.Events)
+            for tick, index, kind, _ in told.events
+            if kind == "chat"
+        ]
         assert len(ids) == 70
         assert ids == sorted(set(ids))
     rig.tick(25)

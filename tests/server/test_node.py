@@ -21,7 +21,18 @@ from profiles import Profiles
 from server.node import StartFailed, run_node
 from server.settings import Settings
 from tests.server.games import Counter, Fragile, Large
-from tests.server.helpers import Node, datagram, datagrams, frame_when, playing, rude, running, until
+from tests.server.helpers import (
+    Node,
+    datagram,
+    datagrams,
+    frame_when,
+    last_frame,
+    playing,
+    refused,
+    rude,
+    running,
+    until,
+)
 
 SECRET = bytes(range(32))
 
@@ -81,10 +92,7 @@ async def test_a_second_log_in_replaces_the_first_and_takes_its_seat(tmp_path: P
             assert second.account == first.account
             frame = await again.next_frame()
             assert frame.values("sum")[0] >= before.values("sum")[0]
-            with pytest.raises(RemoteError) as caught:
-                while True:
-                    await room.next_frame()
-            assert caught.value.code is ErrorCode.SESSION_REPLACED
+            assert (await refused(last_frame(room))).code is ErrorCode.SESSION_REPLACED
             assert len(node.lobby.list_rooms(messages.ListRooms()).rooms) == 1
 
 
@@ -168,7 +176,7 @@ async def test_an_error_in_the_callers_block_comes_out_as_it_is(tmp_path: Path) 
 async def test_nobody_listens() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match="connect"):
             async with connect(f"127.0.0.1:{sock.getsockname()[1]}"):
                 pass
 
@@ -268,9 +276,7 @@ async def test_many_log_ins_in_one_piece_make_one_session(tmp_path: Path) -> Non
         await only(node, 0)
 
 
-async def test_nobody_says_anything_before_the_log_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_says_anything_before_the_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.door.LOGIN_S", 0.2)
     async with running(tmp_path) as node, rude(node) as peer:
         peer.say(HELLO)
@@ -382,10 +388,7 @@ async def test_a_failing_room_is_closed_alone_and_its_players_are_told(tmp_path:
         other.on_frame = lambda frame: ticks.append(frame.tick)
         await mine.next_frame()
         mine.want(add=10)
-        with pytest.raises(RemoteError) as caught, trio.fail_after(5):
-            while True:
-                await mine.next_frame()
-        assert caught.value.code is ErrorCode.ROOM_CLOSED
+        assert (await refused(last_frame(mine))).code is ErrorCode.ROOM_CLOSED
         start = len(ticks)
         await until(lambda: len(ticks) > start + 5, other)
         assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
@@ -444,10 +447,7 @@ async def test_a_clean_stop_tells_the_players_and_flushes_the_results(tmp_path: 
     async with running(tmp_path, Counter({"match_ticks": 10})) as node, playing(node, secret=SECRET) as (client, room):
         await frame_when(room, lambda frame: frame.tick % 10 == 2 and frame.tick > 20)
         node.stop.set()
-        with pytest.raises(RemoteError) as caught:
-            while True:
-                await room.next_frame()
-        assert caught.value.code is ErrorCode.SHUTTING_DOWN
+        assert (await refused(last_frame(room))).code is ErrorCode.SHUTTING_DOWN
         await node.stopped.wait()
         seen = room.play.newest
         assert seen is not None
@@ -480,9 +480,7 @@ async def test_what_else_keeps_a_node_from_starting(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no folder")
     await fails_to_start(Settings(port=0, data=tmp_path / "file"), "data folder.*--data")
     await fails_to_start(Settings(port=0, data=tmp_path / "file" / "deeper"), "data folder.*--data")
-    await fails_to_start(
-        Settings(port=0, data=tmp_path, tls_cert=tmp_path / "file", tls_key=tmp_path / "file"), "file"
-    )
+    await fails_to_start(Settings(port=0, data=tmp_path, tls_cert=tmp_path / "file", tls_key=tmp_path / "file"), "file")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "profiles.db").write_bytes(b"this is no database, by no means" * 100)
     await fails_to_start(Settings(port=0, data=tmp_path / "broken"), "profiles.db")

@@ -140,4 +140,3 @@ async def test_results_of_a_room_that_is_gone_are_applied_all_the_same(tmp_path:
     table.rig.host._close(table.room)
     await table.writer.drain()
     assert len(table.profiles.applied) == 2
-

@@ -1,0 +1,108 @@
+"""The UDP socket of a node: who is found, what is dropped, and when frames may go that way."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from netcode.realtime import ClientEnd
+from netcode.session import Session, SessionTable
+from server.datagrams import RECEIVED_MAX, Datagrams
+from server.metrics import Metrics
+from tests.server.helpers import HOST, Rig, datagram, until
+
+
+@attrs.frozen
+class Pair:
+    """A node's datagrams and one client's socket, with a session that both know."""
+
+    datagrams: Datagrams
+    sock: socket.socket
+    client: ClientEnd
+    session: Session
+    metrics: Metrics
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    rig, table = Rig(tmp_path), SessionTable(10)
+    session, _ = rig.session(7)
+    session.by_datagram = None
+    table.add(session)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind((HOST, 0))
+        client.connect(server.getsockname())
+        client.setblocking(False)
+        yield Pair(
+            Datagrams(server, table, rig.metrics), client, ClientEnd(7, bytes(32), bytes(32)), session, rig.metrics
+        )
+
+
+async def test_a_path_is_proven_and_inputs_choose_it(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.datagrams.run)
+        probe = pair.client.due(0.0)
+        assert probe is not None
+        pair.sock.send(probe)
+        _, proof = pair.client.receive(await datagram(pair.sock), 0.0)
+        assert proof is not None
+        before = pair.session.end.path
+        assert before is None
+        pair.sock.send(proof)
+        pair.client.receive(await datagram(pair.sock), 0.0)
+        assert pair.client.proven
+        path = pair.session.end.path
+        assert path is not None
+        assert pair.session.by_datagram is None
+        pair.sock.send(pair.client.seal_input(b"", 0.0))
+        await until(lambda: pair.session.by_datagram is True)
+        pair.datagrams.send([pair.session.end.seal_frame(b"f" * 20, 0.0)], [path])
+        assert pair.client.receive(await datagram(pair.sock), 0.0)[0] == b"f" * 20
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_seat_that_is_only_asked_for_takes_no_inputs(pair: Pair) -> None:
+    pair.session.seat = "join id"
+    pair.sock.send(pair.client.seal_input(b"early", 0.0))
+    with trio.fail_after(5):
+        while not pair.datagrams.receive():
+            await trio.lowlevel.checkpoint()
+    assert pair.metrics.inputs_malformed == 0
+
+
+async def test_strangers_are_counted_and_not_answered(pair: Pair) -> None:
+    stranger = ClientEnd(8, bytes(32), bytes(32))
+    packets = [b"", b"x" * 26, b"x" * 27, stranger.seal_input(b"", 0.0)]
+    for packet in (b"x" * 1300, *packets):
+        pair.sock.send(packet)
+    with trio.fail_after(5):
+        while pair.metrics.datagrams_unknown < len(packets):
+            pair.datagrams.receive()
+            await trio.lowlevel.checkpoint()
+    assert pair.metrics.datagrams_unknown == len(packets)
+    with pytest.raises(BlockingIOError):
+        pair.sock.recv(100)
+
+
+async def test_a_flood_lets_others_run(pair: Pair) -> None:
+    for _ in range(3 * RECEIVED_MAX):
+        pair.sock.send(b"flood")
+    passes = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.datagrams.run)
+        with trio.fail_after(5):
+            while pair.metrics.datagrams_unknown < 3 * RECEIVED_MAX:
+                await trio.lowlevel.checkpoint()
+                passes += 1
+        nursery.cancel_scope.cancel()
+    assert passes >= 3
+    await wait_all_tasks_blocked()
