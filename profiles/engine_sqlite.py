@@ -44,9 +44,7 @@ def typed_errors(where: str) -> Iterator[None]:
             raise ProfileStoreBusy(
                 f"profile database {where} is locked by another process: try again, or end that process"
             ) from error
-        problem = _PROBLEMS.get(
-            code, f"cannot be used ({error.orig}): check it, or move it away to start afresh"
-        )
+        problem = _PROBLEMS.get(code, f"cannot be used ({error.orig}): check it, or move it away to start afresh")
         raise ProfileStoreError(f"profile database {where} {problem}") from error
     except sa.exc.SQLAlchemyError as error:
         raise ProfileStoreError(f"profile database {where}: {str(error).splitlines()[0]}") from error
@@ -127,11 +125,7 @@ def _migrate(engine: sa.Engine, path: Path) -> None:
             raise ProfileStoreError(
                 f"{path} is the database of another program: move it away or choose another data folder"
             )
-        found = (
-            connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
-            if tables
-            else None
-        )
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() if tables else None
         if found == SCHEMA:
             return
         from alembic import command, util  # a tenth of a second to import, and needed only now

@@ -94,12 +94,8 @@ class MatchResult:
                 _is_int(getattr(self, field), low),
                 f"match result: {field} must be a whole number from {low} to {INT_MAX}",
             )
-        _require(
-            _is_int(self.players, 1, 2**16), "match result: players must be a whole number from 1 to 65536"
-        )
-        _require(
-            _is_int(self.rank, 1, self.players), "match result: rank must be from 1 to the number of players"
-        )
+        _require(_is_int(self.players, 1, 2**16), "match result: players must be a whole number from 1 to 65536")
+        _require(_is_int(self.rank, 1, self.players), "match result: rank must be from 1 to the number of players")
         _require(type(self.won) is bool, "match result: won must be true or false")
         _require(
             type(self.stats) is dict

@@ -167,9 +167,7 @@ class _Worker:
 
     async def close(self, last_call: Callable[[], None]) -> None:
         self._closed = True
-        await self.run(
-            last_call
-        )  # behind every read that was accepted: the limiter is first come, first served
+        await self.run(last_call)  # behind every read that was accepted: the limiter is first come, first served
 
 
 @attrs.define(eq=False)
@@ -200,16 +198,12 @@ class _GroupCommit(Generic[Item, Answer]):
         try:
             self._send.send_nowait(job)
         except trio.WouldBlock:
-            raise ProfileStoreBusy(
-                "too much is waiting for the profile store: try again a little later"
-            ) from None
+            raise ProfileStoreBusy("too much is waiting for the profile store: try again a little later") from None
         except trio.ClosedResourceError:
             raise ProfileStoreError("the profile store is closed") from None
         await job.done.wait()
         if job.error is not None:
-            raise copy(
-                job.error
-            ) from job.error  # a copy: several callers raise it, each with its own traceback
+            raise copy(job.error) from job.error  # a copy: several callers raise it, each with its own traceback
         return job.answers[0]
 
     def close(self) -> None:

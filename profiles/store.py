@@ -106,12 +106,8 @@ class Store:
         value = table.c[board]
         query = sa.select(table.c.account, profiles.c.name, value.label("value"), table.c.matches)
         if game is not None:
-            query = query.join(profiles, profiles.c.account == standings.c.account).where(
-                standings.c.game == game
-            )
-        rows = self._read(
-            query.where(table.c.matches > 0).order_by(value.desc(), table.c.account.desc()).limit(limit)
-        )
+            query = query.join(profiles, profiles.c.account == standings.c.account).where(standings.c.game == game)
+        rows = self._read(query.where(table.c.matches > 0).order_by(value.desc(), table.c.account.desc()).limit(limit))
         board_rows: list[LeaderboardRow] = []
         for place, row in enumerate(rows, 1):
             tied = bool(board_rows) and board_rows[-1].value == row.value
@@ -152,9 +148,7 @@ def _profiles_by_device(db: sa.Connection, devices: Iterable[bytes]) -> dict[byt
     return found
 
 
-def _register(
-    db: sa.Connection, devices: list[bytes], names: dict[bytes, str], now_s: float
-) -> dict[bytes, Profile]:
+def _register(db: sa.Connection, devices: list[bytes], names: dict[bytes, str], now_s: float) -> dict[bytes, Profile]:
     rows = [{"id": secrets.token_hex(16), "device_hash": device, "created_s": now_s} for device in devices]
     insert = _insert(db, accounts).on_conflict_do_nothing(index_elements=["device_hash"])
     made = {
@@ -170,9 +164,7 @@ def _register(
 
 def _rename(db: sa.Connection, account: str, name: str, now_s: float) -> Profile:
     update = profiles.update().where(profiles.c.account == account).returning(profiles)
-    return _profile(
-        db.execute(update.values(name=name, version=profiles.c.version + 1, updated_s=now_s)).one()
-    )
+    return _profile(db.execute(update.values(name=name, version=profiles.c.version + 1, updated_s=now_s)).one())
 
 
 def _insert_results(db: sa.Connection, results: list[MatchResult], now_s: float) -> set[str]:

@@ -59,7 +59,7 @@ class Datagrams:
             self._metrics.frames_dropped += len(part) - sent
 
     def receive(self) -> int:
-        """Take what has arrived, at most RECEIVED_MAX datagrams; returns how many. A tick does so before it collects."""
+        """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""
         received = self._inbox.receive(self._socket)
         by_connection, now = self._sessions.by_connection, trio.current_time()
         replies: list[tuple[bytes, bytes]] = []

@@ -159,16 +159,10 @@ def floor_faults(source: str, module: str, package: str) -> list[str]:
         for line, name in imports_of(ast.parse(source), package)
         if name.partition(".")[0] in BELOW.keys() | {"tests"}
     }
-    return [
-        f"{module}:{line} imports {top}"
-        for line, top in sorted(found)
-        if top != own and top not in BELOW[own]
-    ]
+    return [f"{module}:{line} imports {top}" for line, top in sorted(found) if top != own and top not in BELOW[own]]
 
 
-def purity_faults(
-    source: str, module: str, package: str, pure: Iterable[str], ours: Iterable[str]
-) -> list[str]:
+def purity_faults(source: str, module: str, package: str, pure: Iterable[str], ours: Iterable[str]) -> list[str]:
     """What a pure file must not do: import the outside world or an impure file of ours, open, print."""
     tree = ast.parse(source)
     pure, ours = set(pure), set(ours)
@@ -199,15 +193,9 @@ def determinism_faults(source: str, module: str) -> list[str]:
             faults.append((node.lineno, "unpacks a set"))
         elif isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else None
-            if name not in ORDER_BLIND and not (
-                isinstance(node.func, ast.Attribute) and is_set(node.func.value, sets)
-            ):
+            if name not in ORDER_BLIND and not (isinstance(node.func, ast.Attribute) and is_set(node.func.value, sets)):
                 faults += [(arg.lineno, "gives away a set") for arg in node.args if is_set(arg, sets)]
-            if (
-                isinstance(node.func, ast.Attribute)
-                and node.func.attr == "pop"
-                and is_set(node.func.value, sets)
-            ):
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "pop" and is_set(node.func.value, sets):
                 faults.append((node.lineno, "pops from a set"))
     return [f"{module}:{line} {what}" for line, what in sorted(set(faults))]
 
@@ -228,9 +216,7 @@ def _machine_dependent(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Call(func=ast.Attribute(attr=name), keywords=keywords) if name in UNSTABLE_SORTS:
             kinds = [
-                word.value.value
-                for word in keywords
-                if word.arg == "kind" and isinstance(word.value, ast.Constant)
+                word.value.value for word in keywords if word.arg == "kind" and isinstance(word.value, ast.Constant)
             ]
             if name != "argsort" or kinds != ["stable"]:
                 yield f"calls {name}() without kind='stable'"
@@ -302,9 +288,7 @@ def test_an_import_from_a_floor_above_is_found(module: str, source: str, complai
 
 
 def test_imports_from_floors_below_are_fine() -> None:
-    source = (
-        "import trio\nfrom netcode import seal\nfrom . import host\nfrom .host import Host\nimport gamefoo"
-    )
+    source = "import trio\nfrom netcode import seal\nfrom . import host\nfrom .host import Host\nimport gamefoo"
     assert floor_faults(source, "server.node", "server") == []
 
 
@@ -324,18 +308,13 @@ def test_imports_from_floors_below_are_fine() -> None:
     ],
 )
 def test_an_impure_file_is_found(source: str, complaint: str) -> None:
-    faults = purity_faults(
-        source, "netcode.seal", "netcode", {"netcode.seal"}, {"netcode.seal", "netcode.tcp"}
-    )
+    faults = purity_faults(source, "netcode.seal", "netcode", {"netcode.seal"}, {"netcode.seal", "netcode.tcp"})
     assert any(fault.endswith(complaint) for fault in faults)
 
 
 def test_a_pure_file_is_fine() -> None:
     source = "import struct, timeit\nfrom netcode.acks import A\ndef f(now): return now.time + a.open()"
-    assert (
-        purity_faults(source, "netcode.seal", "netcode", {"netcode.seal", "netcode.acks"}, {"netcode.acks"})
-        == []
-    )
+    assert purity_faults(source, "netcode.seal", "netcode", {"netcode.seal", "netcode.acks"}, {"netcode.acks"}) == []
 
 
 @pytest.mark.parametrize(
@@ -424,15 +403,11 @@ def test_every_folder_is_looked_at() -> None:
 
 
 def test_each_folder_imports_only_what_lies_below_it() -> None:
-    assert [
-        f for name, path in OURS.items() for f in floor_faults(path.read_text(), name, package_of(name))
-    ] == []
+    assert [f for name, path in OURS.items() for f in floor_faults(path.read_text(), name, package_of(name))] == []
 
 
 def test_pure_files_are_pure() -> None:
-    faults = [
-        purity_faults(OURS[name].read_text(), name, package_of(name), PURE, OURS) for name in sorted(PURE)
-    ]
+    faults = [purity_faults(OURS[name].read_text(), name, package_of(name), PURE, OURS) for name in sorted(PURE)]
     assert [fault for each in faults for fault in each] == []
 
 
@@ -446,6 +421,4 @@ def test_files_open_with_their_why_and_stay_small() -> None:
 
 
 def test_no_test_sleeps() -> None:
-    assert [
-        fault for name, path in modules_of("tests").items() for fault in sleeps(path.read_text(), name)
-    ] == []
+    assert [fault for name, path in modules_of("tests").items() for fault in sleeps(path.read_text(), name)] == []

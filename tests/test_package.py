@@ -18,9 +18,7 @@ LOCKS = ("run.txt", "dev.txt", "uv.txt")
 
 def pinned(lock: str) -> dict[str, str]:
     """Name → version of every entry of a lock."""
-    return dict(
-        re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", (ROOT / "requirements" / lock).read_text(), re.MULTILINE)
-    )
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
 
 
 def wanted(entries: list[str]) -> set[str]:
@@ -30,9 +28,7 @@ def wanted(entries: list[str]) -> set[str]:
 
 def test_every_package_folder_is_named_in_pyproject() -> None:
     tops = ("bots", "cluster", "game", "holdfast", "netcode", "profiles", "server")
-    folders = {
-        ".".join(path.parent.relative_to(ROOT).parts) for top in tops for path in (ROOT / top).rglob("*.py")
-    }
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for top in tops for path in (ROOT / top).rglob("*.py")}
     assert folders == set(PROJECT["tool"]["setuptools"]["packages"])
     assert all((ROOT / name.replace(".", "/") / "__init__.py").exists() for name in folders)
 

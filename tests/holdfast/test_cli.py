@@ -39,9 +39,7 @@ def test_help_lists_every_command_even_those_that_are_missing(capsys: pytest.Cap
     assert "Examples:" in shown
 
 
-def test_a_missing_command_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(COMMANDS, "absent", ("holdfast.not_there:x", "Not there."))
     assert main(["absent"]) == 2
     assert capsys.readouterr().err == f"holdfast: 'absent' is not part of this version ({__version__})\n"
@@ -65,9 +63,7 @@ def test_a_command_whose_own_import_fails_is_a_fault_of_ours(monkeypatch: pytest
         (["config", "extra"], "holdfast config: Got unexpected extra argument"),
     ],
 )
-def test_misuse_is_one_line_and_exit_2(
-    args: list[str], line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_misuse_is_one_line_and_exit_2(args: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -112,9 +112,7 @@ def test_a_game_that_cannot_be_imported_says_where(user: Path, source: str, mess
         ("tag_game:Unfinished", {}, "tag_game:Unfinished is no playable game: "),
     ],
 )
-def test_bad_options_of_a_game_are_one_line(
-    user: Path, spec: str, options: dict[str, str], message: str
-) -> None:
+def test_bad_options_of_a_game_are_one_line(user: Path, spec: str, options: dict[str, str], message: str) -> None:
     with pytest.raises(click.UsageError) as caught:
         make_game(spec, options)
     assert caught.value.format_message().startswith(message)

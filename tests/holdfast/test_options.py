@@ -68,9 +68,7 @@ def test_every_setting_can_come_from_each_source() -> None:
         if field.name != "options"
     }
     by_option = load(texts, environ={}).settings
-    by_variable = load(
-        {}, environ={f"HOLDFAST_{name.upper()}": text for name, text in texts.items()}
-    ).settings
+    by_variable = load({}, environ={f"HOLDFAST_{name.upper()}": text for name, text in texts.items()}).settings
     write("\n".join(f"{k} = {v if v[0] == '1' else repr(v)}" for k, v in texts.items()))
     assert by_option == by_variable == load({}, environ={}).settings
     assert by_option.tick_hz == 16
@@ -79,9 +77,7 @@ def test_every_setting_can_come_from_each_source() -> None:
 
 def test_game_options_are_merged_one_by_one() -> None:
     write('[options]\nmatch_s = 10\nseats = 4\nfriendly = true\nmap = "a b"\n')
-    loaded = load(
-        {"options": ("seats=6", "name=a=b")}, environ={"HOLDFAST_OPTIONS": "match_s=20 title='x y'"}
-    )
+    loaded = load({"options": ("seats=6", "name=a=b")}, environ={"HOLDFAST_OPTIONS": "match_s=20 title='x y'"})
     assert loaded.settings.options == {
         "match_s": "20",
         "seats": "6",
@@ -186,9 +182,7 @@ def test_a_command_gets_settings_and_its_own_options() -> None:
         """Demonstrate."""
         got.append((settings, players))
 
-    run = CliRunner().invoke(
-        demo, ["--port", "0", "-o", "seats=4", "--players", "7"], env={"HOLDFAST_PHASES": "4"}
-    )
+    run = CliRunner().invoke(demo, ["--port", "0", "-o", "seats=4", "--players", "7"], env={"HOLDFAST_PHASES": "4"})
     assert run.exit_code == 0, run.output
     assert got == [(Settings(port=0, options={"seats": "4"}, phases=4), 7)]
     usage = CliRunner().invoke(demo, ["--help"]).output

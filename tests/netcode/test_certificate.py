@@ -75,9 +75,7 @@ def test_processes_that_start_at_once_share_one(tmp_path: Path) -> None:
     )
     root = Path(certificate.__file__).parents[1]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     digests = [process.communicate()[0] for process in processes]

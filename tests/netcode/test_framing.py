@@ -12,9 +12,7 @@ packets = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60)), max_s
 
 
 @given(packets=packets, data=st.data())
-def test_any_cut_of_the_stream_gives_the_same_packets(
-    packets: list[tuple[int, bytes]], data: st.DataObject
-) -> None:
+def test_any_cut_of_the_stream_gives_the_same_packets(packets: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(frame(kind, payload) for kind, payload in packets)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     reader = FrameReader()

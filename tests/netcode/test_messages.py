@@ -113,6 +113,7 @@ def read_or_refused(data: bytes) -> Message | ErrorCode:
         b"\x81\xa1t\xc6\xff\xff\xff\xff",
         b"\x81\xa1t\xc9\xff\xff\xff\xff\x01",
         b"\x81\xa1t\xd4\x01\x00",
+        msgpack.packb({"t": "events", "room": "r", "events": [[msgpack.ExtType(1, b"x")]]}),
         b"\x81\xa1t\xd6\xff\x00\x00\x00\x00",
         b"\xc1",
         msgpack.packb({1: 2}),

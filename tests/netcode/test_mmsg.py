@@ -89,9 +89,7 @@ def test_a_token_answers_its_sender(make: MakeBatch, pair: tuple[socket.socket, 
     assert receive_all(batch, one, 1) == [(b"ping pong", token_of(other))]
 
 
-def test_one_call_reaches_many_destinations(
-    make: MakeBatch, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_one_call_reaches_many_destinations(make: MakeBatch, pair: tuple[socket.socket, socket.socket]) -> None:
     one, other = pair
     batch = make(8, 1280)
     assert batch.send(one, [b"to other", b"to myself"], [token_of(other), token_of(one)]) == 2
@@ -99,9 +97,7 @@ def test_one_call_reaches_many_destinations(
     assert receive_all(batch, one, 1) == [(b"to myself", token_of(one))]
 
 
-def test_connected_sockets_need_no_addresses(
-    make: MakeBatch, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_connected_sockets_need_no_addresses(make: MakeBatch, pair: tuple[socket.socket, socket.socket]) -> None:
     one, other = pair
     batch = make(8, 1280)
     batch.send(one, [b"with an address first"], [token_of(other)])
@@ -111,9 +107,7 @@ def test_connected_sockets_need_no_addresses(
     assert [packet for packet, _ in received] == [b"with an address first", b"a", b"b"]
 
 
-def test_what_was_received_is_not_overwritten(
-    make: MakeBatch, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_what_was_received_is_not_overwritten(make: MakeBatch, pair: tuple[socket.socket, socket.socket]) -> None:
     one, other = pair
     batch = make(8, 1280)
     batch.send(one, [b"first"], [token_of(other)])

@@ -53,6 +53,14 @@ def test_inputs_are_repeated_until_a_frame_settles_them() -> None:
     assert parse_input_packet(play.repeat_packet((1, 2)), SIZE).count == 0
 
 
+def test_one_frame_may_settle_several_inputs_each_with_its_own_age() -> None:
+    play = Play(seated(last_seq=40))
+    for number in range(4):
+        play.next_packet((0, 0), 10.0 + number)
+    play.receive(frame(101, last_seq=43), 14.0)
+    assert sorted(play.rtt_ms) == [pytest.approx(age * 1000) for age in (2, 3, 4)]
+
+
 def test_the_clock_stops_at_a_full_window_and_goes_on() -> None:
     play = Play(seated())
     for _ in range(UNACKED_MAX + 10):

@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 
 from netcode.replay import WINDOW, ReplayWindow
 
-steps = st.lists(
-    st.one_of(st.integers(-300, 300), st.integers(-3, 3), st.integers(-70_000, 70_000)), max_size=200
-)
+steps = st.lists(st.one_of(st.integers(-300, 300), st.integers(-3, 3), st.integers(-70_000, 70_000)), max_size=200)
 
 
 @given(start=st.sampled_from([1, 2**16 - 5, 2**32 - 2, 2**64 - 1]), steps=steps)

@@ -12,9 +12,7 @@ widths = st.integers(1, 64)
 
 
 @given(value=st.integers(0, 2**70), bits=widths, data=st.data())
-def test_the_value_comes_back_when_near_is_within_half_the_range(
-    value: int, bits: int, data: st.DataObject
-) -> None:
+def test_the_value_comes_back_when_near_is_within_half_the_range(value: int, bits: int, data: st.DataObject) -> None:
     half = 1 << (bits - 1)
     near = data.draw(st.integers(max(0, value - half), value + half - 1))
     assert widen(value % (1 << bits), bits, near) == value

@@ -100,9 +100,7 @@ def test_no_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "permissions" in _refused(tmp_path / "p.db")
 
 
-def test_a_migration_that_fails_leaves_an_empty_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_fails_leaves_an_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "p.db"
     with monkeypatch.context() as patch:
         patch.setattr(engine_sqlite, "SCHEMA", "no-such-revision")
@@ -113,9 +111,7 @@ def test_a_migration_that_fails_leaves_an_empty_database(
     Store.open(path).close()
 
 
-def test_a_file_locked_by_another_process_is_busy_and_then_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_locked_by_another_process_is_busy_and_then_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_sqlite, "BUSY_MS", 0)
     store = Store.open(tmp_path / "p.db")
     other = sqlite3.connect(tmp_path / "p.db", isolation_level=None)

@@ -163,9 +163,7 @@ async def test_a_cancelled_caller_harms_nobody(tmp_path: Path) -> None:
 async def test_leaving_stores_what_was_accepted_and_then_refuses(tmp_path: Path, cancelled: bool) -> None:
     answers: list[Profile] = []
     async with trio.open_nursery() as callers:
-        callers.cancel_scope.deadline = (
-            trio.current_time() + 10
-        )  # reached only by a call that is never answered
+        callers.cancel_scope.deadline = trio.current_time() + 10  # reached only by a call that is never answered
 
         async def log_in(profiles: Profiles, number: int) -> None:
             answers.append(await profiles.guest(secret(number), ""))

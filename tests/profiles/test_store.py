@@ -114,9 +114,7 @@ def test_a_result_of_an_unknown_account_is_recorded_and_holds_up_nobody(store: S
         store.profile("erased")
 
 
-def test_a_batch_that_fails_in_the_middle_leaves_nothing(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_fails_in_the_middle_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, bea = _guest(store), _guest(store)
 
     def fails_for_bea(stats: object, more: dict[str, int]) -> dict[str, int]:
@@ -149,9 +147,7 @@ def test_any_batches_with_repeats_apply_each_operation_once(
     for group in groups:
         batches = [
             [
-                result(
-                    players[player].account, match=match, rank=player + 1, players=4, score=match * 3 - player
-                )
+                result(players[player].account, match=match, rank=player + 1, players=4, score=match * 3 - player)
                 for player, match in batch
             ]
             for batch in group

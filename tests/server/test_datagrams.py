@@ -77,6 +77,7 @@ async def test_a_seat_that_is_only_asked_for_takes_no_inputs(pair: Pair) -> None
         while not pair.datagrams.receive():
             await trio.lowlevel.checkpoint()
     assert pair.metrics.inputs_malformed == 0
+    assert pair.session.by_datagram is None  # nobody knows yet whether datagrams reach the player
 
 
 async def test_strangers_are_counted_and_not_answered(pair: Pair) -> None:

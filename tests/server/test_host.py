@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -245,6 +246,23 @@ async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_rea
         assert ids == sorted(set(ids))
     rig.tick(25)
     rig.host.chat(seats[0][0], "again")
+
+
+class Loud(Counter):
+    """A counter that tells of more in a tick than a message takes."""
+
+    name = "loud"
+
+    def step(self, rooms: Rows) -> None:
+        super().step(rooms)
+        rooms.emit("noise", np.zeros(1500, np.int64), np.arange(1500))
+
+
+async def test_a_loud_game_is_heard_in_full_and_in_order(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Loud())
+    _, link = seat(rig, 1, rig.host.open_room())
+    data = [data for told in link.heard(messages.Events) for _, _, kind, data in told.events if kind == "noise"]
+    assert data == [[number] for number in range(1500)]
 
 
 # -- rooms that end ---------------------------------------------------------------------------------------------------

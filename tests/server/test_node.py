@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgpack
@@ -17,7 +18,7 @@ from netcode.control import PROTOCOL, message_bytes, realtime_bytes
 from netcode.errors import ErrorCode, ProtocolError, RemoteError
 from netcode.realtime import ClientEnd
 from netcode.seal import DatagramType
-from profiles import Profiles
+from profiles import MatchResult, Profiles
 from server.node import StartFailed, run_node
 from server.settings import Settings
 from tests.server.games import Counter, Fragile, Large
@@ -443,10 +444,20 @@ async def test_frames_that_do_not_fit_into_a_datagram_go_by_the_control_channel(
 # -- start and stop ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_clean_stop_tells_the_players_and_flushes_the_results(tmp_path: Path) -> None:
+async def test_a_clean_stop_tells_the_players_and_flushes_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_results, stop = Profiles.apply_results, trio.Event()
+
+    async def apply_late(profiles: Profiles, results: Sequence[MatchResult]) -> int:
+        await stop.wait()
+        return await apply_results(profiles, results)
+
+    monkeypatch.setattr(Profiles, "apply_results", apply_late)
     async with running(tmp_path, Counter({"match_ticks": 10})) as node, playing(node, secret=SECRET) as (client, room):
         await frame_when(room, lambda frame: frame.tick % 10 == 2 and frame.tick > 20)
         node.stop.set()
+        stop.set()
         assert (await refused(last_frame(room))).code is ErrorCode.SHUTTING_DOWN
         await node.stopped.wait()
         seen = room.play.newest

@@ -44,9 +44,7 @@ def upgrade() -> None:
         sa.Column("wins", sa.BigInteger, nullable=False),
         sa.Column("best", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("account", "game", name="pk_standings"),
-        sa.ForeignKeyConstraint(
-            ["account"], ["accounts.id"], name="fk_standings_account", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["account"], ["accounts.id"], name="fk_standings_account", ondelete="CASCADE"),
     )
     op.create_table(
         "match_results",
