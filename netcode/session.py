@@ -33,7 +33,13 @@ class Session:
     heard_at: float
     """When the player was last heard on the control channel; datagrams count in `end.heard_at`."""
     link: Any = None
+    """The control connection (a `ByteLink`)."""
     seat: Any = None
+    """The server's occupant of the seat that the session sits in; None without one."""
+    joining: str = ""
+    """Id of the join that waits for its tick; "" when none does."""
+    opened: list[str] = attrs.field(factory=list)
+    """Rooms that this session has opened, as far as they are still there."""
     by_datagram: bool | None = None
     """Frames go by datagrams (True) or over the control channel (False); None: the client has shown neither yet."""
     streams: int = 0

@@ -63,6 +63,7 @@ class ByteLink:
     """
 
     __slots__ = (
+        "_ended",
         "_flushing",
         "_idle",
         "_nursery",
@@ -87,6 +88,7 @@ class ByteLink:
         self._outbox_max = outbox_max
         self._flushing = False
         self._idle: trio.Event | None = None  # somebody waits in `flush`
+        self._ended: trio.Event | None = None  # somebody waits in `aclose` for the end that `receive` will see
         # Bytes from the peer wait above the socket, which may not be readable: left over by the last
         # `receive`, or come together with the end of the handshake.
         self._undelivered = tls is not None and tls.incoming.pending > 0
@@ -215,6 +217,8 @@ class ByteLink:
         if self.closed is not None:
             return
         self.closed = reason
+        if self._ended is not None:
+            self._ended.set()
         self._outbox = bytearray()
         self._undelivered = False
         self._wake()
@@ -222,15 +226,28 @@ class ByteLink:
         self._socket.close()
 
     async def aclose(self) -> None:
-        """Say goodbye (TLS close_notify), give the peer up to a second to take what waits, then `close`."""
+        """Say goodbye (TLS close_notify), give the peer a second to take it and to end, then `close`."""
         try:
             with contextlib.suppress(LinkClosed, OSError), trio.move_on_after(_GOODBYE_S):
                 if self._tls is not None:
                     self._send(self._tls.goodbye())
                 await self.flush()
                 self._socket.shutdown(socket.SHUT_WR)
+                await self._read_to_end()
         finally:
             self.close()
+
+    async def _read_to_end(self) -> None:
+        """Closing with unread bytes would reset the connection, and our last words might be lost with it."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                with contextlib.suppress(BlockingIOError, InterruptedError):
+                    if not self._socket.recv(_READ_SIZE):
+                        return
+        except trio.BusyResourceError:  # somebody is in `receive` and will see the end
+            self._ended = trio.Event()
+            await self._ended.wait()
 
     async def __aenter__(self) -> ByteLink:
         return self
@@ -248,7 +265,9 @@ class ByteLink:
         tls = self._tls
         try:
             if tls is None:
-                return self._socket.recv(bytes_max)
+                data = self._socket.recv(bytes_max)
+                self._tell_end(data)
+                return data
             if not self._undelivered:
                 data = self._socket.recv(_READ_SIZE)
                 if data:
@@ -256,6 +275,7 @@ class ByteLink:
                 else:
                     tls.incoming.write_eof()
             plain, self._undelivered = tls.decrypt(bytes_max)
+            self._tell_end(plain)
             if tls.outgoing.pending:  # an answer of the TLS layer itself, such as a key update
                 self._send(tls.outgoing.read())
             return plain
@@ -264,6 +284,10 @@ class ByteLink:
         except OSError as error:  # an SSLError is one, too
             self.close(CloseReason.TLS if isinstance(error, ssl.SSLError) else CloseReason.RESET)
             raise LinkClosed(self.closed or CloseReason.RESET) from error
+
+    def _tell_end(self, plain: bytes | None) -> None:
+        if plain == b"" and self._ended is not None:
+            self._ended.set()
 
     def _send(self, data: bytes) -> None:
         """Send through the socket, or behind what waits already; closes the link when that would be too

@@ -22,7 +22,6 @@ from netcode.mmsg import make_batch
 from netcode.seal import peek_connection_id
 from netcode.session import SessionTable
 from server.metrics import Metrics
-from server.stage import Occupant
 
 RECEIVED_MAX = 256
 """Datagrams taken before other tasks may run: about 2 ms of work."""
@@ -75,7 +74,7 @@ class Datagrams:
                 replies.append((reply, address))
             if inputs is not None and end.path is not None:
                 session.by_datagram = True
-            if inputs is not None and isinstance(session.seat, Occupant):
+            if inputs is not None and session.seat is not None:
                 try:
                     session.seat.receive(inputs, now)
                 except BadFrame:

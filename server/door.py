@@ -26,7 +26,6 @@ from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
 from profiles import ProfileInputError, Profiles, ProfileStoreError
 from server.lobby import Lobby
 from server.metrics import Metrics
-from server.stage import Occupant
 
 LOGIN_S = 10.0
 HALF_OPEN_MAX = 1024
@@ -150,7 +149,7 @@ class Door:
             case messages.ListRooms():
                 return self._lobby.list_rooms(message)
             case messages.CreateRoom():
-                return self._lobby.create(message)
+                return self._lobby.create(session, message)
             case messages.Join():
                 self._lobby.join(session, message)
             case messages.Leave():
@@ -173,9 +172,13 @@ class Door:
         """A link was closed because its peer did not read."""
         self._metrics.links_too_slow += 1
 
+    def knows(self, session: Session) -> bool:
+        """Whether the session has not ended."""
+        return self._sessions.by_id.get(session.id) is session
+
     def forget(self, session: Session) -> None:
         """The session's connection is gone."""
-        if self._sessions.by_id.get(session.id) is session:
+        if self.knows(session):
             self._sessions.remove(session)
             self._lobby.forget(session)
 
@@ -230,7 +233,7 @@ class _Visitor:
         elif self._session is None:
             assert isinstance(item, messages.Ping)
             self._link.write(message_bytes(messages.Pong(ref=item.ref, time_us=item.time_us)))
-        else:
+        elif self._door.knows(self._session):  # else: ended by us, and the peer has not noticed yet
             self._session.heard_at = trio.current_time()
             if isinstance(item, bytes):
                 self._receive_realtime(self._session, item)
@@ -241,7 +244,7 @@ class _Visitor:
         if packet[:1] != _INPUT:
             raise ProtocolError(ErrorCode.BAD_MESSAGE, "no realtime packet that a client sends")
         session.by_datagram = False
-        if isinstance(session.seat, Occupant):
+        if session.seat is not None:
             try:
                 session.seat.receive(packet[1:], trio.current_time())
             except BadFrame as error:

@@ -133,7 +133,7 @@ class Host:
         if not room.stage.submit(Join(room.id, session.account, session.name, join_id)):
             raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
         self._joining[join_id] = (session, room.id, ref)
-        session.seat = join_id
+        session.joining = join_id
         room.reserved += 1
 
     def leave(self, occupant: Occupant, ref: int) -> None:
@@ -224,10 +224,11 @@ class Host:
     def _take_seat(self, stage: Stage, seated: Seated, outcome: Outcome) -> None:
         session, _, ref = self._joining.pop(seated.join_id)
         self.rooms[seated.room].reserved -= 1
-        still_wanted = session.seat == seated.join_id  # else: gone since, or replaced by a newer connection
+        still_wanted = session.joining == seated.join_id  # else: gone since, or replaced by a newer connection
+        if still_wanted:
+            session.joining = ""
         if seated.error is not None:
             if still_wanted:
-                session.seat = None
                 error = ProtocolError(ErrorCode.ROOM_FULL, str(seated.error))
                 outcome.messages.append((session, message_bytes(messages.Error.of(error, ref))))
             return
@@ -339,8 +340,8 @@ class Host:
         for join_id, (session, wanted, ref) in list(self._joining.items()):
             if wanted == room:
                 del self._joining[join_id]
-                if session.seat == join_id:
-                    session.seat = None
+                if session.joining == join_id:
+                    session.joining = ""
                     outcome.farewells.append((session, message_bytes(messages.Error.of(refusal, ref))))
         self._close(room)
 

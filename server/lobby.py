@@ -15,6 +15,8 @@ from server.host import Host, Room
 from server.stage import Occupant
 
 LISTED_MAX = 500
+ROOMS_OPENED_MAX = 4
+"""Rooms of one session that may be there at once; an empty one is closed after a few seconds."""
 
 
 class Lobby:
@@ -36,13 +38,17 @@ class Lobby:
         found.sort(key=lambda entry: (-entry["players"], entry["room"]))
         return messages.Rooms(ref=request.ref, rooms=found[:LISTED_MAX])
 
-    def create(self, request: messages.CreateRoom) -> messages.RoomCreated:
+    def create(self, session: Session, request: messages.CreateRoom) -> messages.RoomCreated:
         """Open a room; raises ProtocolError."""
-        return messages.RoomCreated(ref=request.ref, room=self._host(request.game).open_room())
+        session.opened = [room for room in session.opened if any(room in host.rooms for host in self.hosts.values())]
+        if len(session.opened) >= ROOMS_OPENED_MAX:
+            raise ProtocolError(ErrorCode.LIMITED, f"you have opened {ROOMS_OPENED_MAX} rooms that are still there")
+        session.opened.append(self._host(request.game).open_room())
+        return messages.RoomCreated(ref=request.ref, room=session.opened[-1])
 
     def join(self, session: Session, request: messages.Join) -> None:
         """Put a session into the room that it names, or into the best one; raises ProtocolError."""
-        if session.seat is not None:
+        if session.seat is not None or session.joining:
             raise ProtocolError(ErrorCode.ALREADY_SEATED, "leave your seat before you take another")
         if request.room:
             host, room = self._find(request.room)
@@ -60,7 +66,7 @@ class Lobby:
 
     def forget(self, session: Session) -> None:
         """A session has ended: its seat is held for its player, a join that waits is let go."""
-        occupant, session.seat = session.seat, None
+        occupant, session.seat, session.joining = session.seat, None, ""
         if isinstance(occupant, Occupant):
             for host in self.hosts.values():
                 if occupant.room in host.rooms:

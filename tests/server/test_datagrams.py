@@ -71,7 +71,7 @@ async def test_a_path_is_proven_and_inputs_choose_it(pair: Pair) -> None:
 
 
 async def test_a_seat_that_is_only_asked_for_takes_no_inputs(pair: Pair) -> None:
-    pair.session.seat = "join id"
+    pair.session.joining = "join id"
     pair.sock.send(pair.client.seal_input(b"early", 0.0))
     with trio.fail_after(5):
         while not pair.datagrams.receive():

@@ -99,3 +99,16 @@ async def test_the_longest_list_fits_into_a_message() -> None:
     entry = {"room": "f" * 16, "game": "g" * 32, "players": 255, "seats": 256, "tick": 2**32 - 1}
     listed = messages.Rooms(rooms=[entry] * module.LISTED_MAX)
     assert len(messages.encode(listed)) <= messages.MESSAGE_MAX
+
+
+async def test_a_session_opens_a_few_rooms_and_more_when_those_have_closed(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    session, _ = rig.session(1)
+    request = messages.CreateRoom(game="counter")
+    rooms = [rig.lobby.create(session, request).room for _ in range(module.ROOMS_OPENED_MAX)]
+    with pytest.raises(ProtocolError) as caught:
+        rig.lobby.create(session, request)
+    assert caught.value.code is ErrorCode.LIMITED
+    rig.host._close(rooms[1])
+    assert rig.lobby.create(session, request).room in rig.host.rooms
+    assert rig.lobby.create(rig.session(2)[0], request).room in rig.host.rooms
