@@ -128,7 +128,7 @@ class Crew:
     async def _window(self, ask_server: bool) -> None:
         await self.ready.wait()
         gc.collect()
-        gc.freeze()  # else a full collection stops a process of a thousand bots for 100 ms, again and again
+        gc.freeze()  # what lives until the end need not be looked at by every full collection
         await self.go.wait()
         self.before = await self._stats(1) if ask_server else None
         start = trio.current_time()
