@@ -119,11 +119,11 @@ class Bot:
         """Send nothing new; what is unacknowledged is still repeated."""
         self._sending = False
 
-    async def open_room(self) -> str:
-        """Open a room of the server's (first) game. Raises RemoteError."""
+    async def open_room(self) -> tuple[str, int]:
+        """Open a room of the server's (first) game: its id and its seats. Raises RemoteError."""
         answer = await self._ask(messages.CreateRoom(game=self._games[0] if self._games else ""))
         assert isinstance(answer, messages.RoomCreated)
-        return answer.room
+        return answer.room, answer.seats
 
     async def join(self, room: str) -> None:
         """Take a seat in this room and play. Raises RemoteError."""
@@ -279,7 +279,7 @@ class Bot:
                 for _, _, kind, data in item.events:
                     if kind == "skipped" and data[0] == self._play.info.seat:
                         self.series.skipped += data[-1] - data[-2] + 1
-            case messages.Error() if item.fatal:
+            case messages.Error() if item.fatal or item.code == ErrorCode.ROOM_CLOSED.number:
                 self._ended(RemoteError(error_code(item.code), item.message))
             case _:
                 pass

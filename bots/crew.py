@@ -76,7 +76,8 @@ class _RoomSlot:
     """A room to be: the first of its bots that gets here opens it."""
 
     lock: trio.Lock = attrs.field(factory=trio.Lock)
-    id: str = ""
+    ids: dict[int, str] = attrs.field(factory=dict)
+    seats: int = 0
 
 
 class Crew:
@@ -179,11 +180,15 @@ class Crew:
                 self._entered()
 
     async def _take_seat(self, bot: Bot) -> None:
-        slot = self._rooms.setdefault(bot.who.player // self.plan.rooms_of, _RoomSlot())
+        number, place = divmod(bot.who.player, self.plan.rooms_of)
+        slot = self._rooms.setdefault(number, _RoomSlot())
         async with slot.lock:
-            if not slot.id:
-                slot.id = await bot.open_room()
-        await bot.join(slot.id)
+            if not slot.seats:
+                slot.ids[0], slot.seats = await bot.open_room()
+            part = place // slot.seats  # a game with fewer seats than bots were to share a room gets more rooms
+            if part not in slot.ids:
+                slot.ids[part], _ = await bot.open_room()
+        await bot.join(slot.ids[part])
 
     async def _first_frame(self, bot: Bot) -> None:
         with trio.move_on_after(5.0 + self.plan.players / 200):
@@ -219,7 +224,7 @@ class Crew:
 
     def _count(self) -> Tally:
         tally = self.tally
-        tally.rooms = sum(1 for slot in self._rooms.values() if slot.id)
+        tally.rooms = sum(len(slot.ids) for slot in self._rooms.values())
         for bot in self.bots:
             tally.add(bot.series, full=bot.full)
             tally.tick_hz = max(tally.tick_hz, bot.tick_hz)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections import deque
@@ -76,6 +77,8 @@ async def _reach(server: str) -> None:
             await (await trio.open_tcp_stream(host, port)).aclose()
     except (OSError, trio.TooSlowError) as error:
         why = "no answer" if isinstance(error, trio.TooSlowError) else error_kind(error)[0].replace("_", " ")
+        if isinstance(error, socket.gaierror):
+            raise CannotRun(f"no host {host!r}: {error.strerror}") from None
         raise CannotRun(f"no server at {server} ({why}); start one with: holdfast serve") from None
 
 

@@ -3,16 +3,22 @@
 A game declares *columns* (its state) and *input fields* (what one seat may want at one tick), and steps **all of
 its rooms at once**::
 
+    import numpy as np
+    from game.api import Column, Input, RowGame
+
+
     class Tag(RowGame):
         name, version, seats = "tag", 1, 8
         columns = (
             Column("x", "i4", per="seat", see="all", shift=6),
-            Column("it", "i1", see="all"),
+            Column("it", "u1", see="all"),
         )
         inputs = (Input("run", "i1", -1, 1),)
 
         def step(self, rooms):
-            rooms.x[:] = np.clip(rooms.x + rooms.run * 256, 0, 65535)
+            rooms.x += rooms.run.astype(np.int32) * 256
+            rooms.x = np.clip(rooms.x, 0, 65535)
+            rooms.it = rooms.x.argmax(axis=1)
 
 `rooms.x` has the shape (rooms, seats): the first axis is always the room. A step is a pure function of what it finds
 there. It must not look at a clock, at global randomness (`game.rng` is a function of seed, tick, entity and purpose),

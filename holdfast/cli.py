@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="holdfast", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A multiplayer game server whose rooms outlive their process.
+    """A multiplayer game server: authoritative rooms, encrypted UDP, persistent profiles.
 
     \b
     Examples:
@@ -89,6 +89,10 @@ def main(args: Sequence[str] | None = None) -> int:
         click.echo(f"{command}: {' '.join(error.format_message().split())}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
         return 130
     except OSError as error:
         if error.errno != errno.EPIPE:

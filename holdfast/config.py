@@ -1,6 +1,6 @@
 """`holdfast config`: the settings in force, as a TOML file that says where each value comes from.
 
-What it prints can be saved as `holdfast.toml` and gives the same settings again.
+What it prints can be saved as a file for `--config` and gives the same settings again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def config(loaded: Loaded) -> None:
     \b
     Examples:
       holdfast config                              what `holdfast serve` would take here
-      holdfast config --port 8000 > holdfast.toml  make a file of it
+      holdfast config --port 8000 > server.toml    make a file of it, for serve --config server.toml
     """
     click.echo(render(loaded))
     for line in strangers(os.environ):

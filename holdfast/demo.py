@@ -61,13 +61,25 @@ def demo(settings: Settings, players: int, seconds: float) -> int:
         from bots.run import CannotRun
 
         failed = ""
+        end = _End()
         try:
-            trio.run(_demo, server, players, seconds)
+            trio.run(_demo, server, players, seconds, end)
         except* CannotRun as group:
             failed = str(group.exceptions[0])
-    if failed:
-        click.echo(f"holdfast demo: {failed}", err=True)
-    return 1 if failed else 0
+    if server.returncode == 2:  # the server refused what we were told to give it
+        raise click.UsageError(failed.rpartition("holdfast serve: ")[2])
+    if failed or end.errors:
+        click.echo(f"holdfast demo: {failed or end.errors}", err=True)
+    click.echo(f"{end.played} bots played" if end.played else "no bot played")
+    return 1 if failed or end.errors else 0
+
+
+@attrs.define
+class _End:
+    """What the last lines say, once the view is closed."""
+
+    played: int = 0
+    errors: str = ""
 
 
 @contextlib.contextmanager
@@ -101,7 +113,7 @@ def server_process(settings: Settings, data: Path) -> Iterator[subprocess.Popen[
         process.stderr.close()
 
 
-async def _demo(server: subprocess.Popen[bytes], players: int, seconds: float) -> None:
+async def _demo(server: subprocess.Popen[bytes], players: int, seconds: float, end: _End) -> None:
     import trio
 
     from bots.crew import Crew, Plan
@@ -120,9 +132,13 @@ async def _demo(server: subprocess.Popen[bytes], players: int, seconds: float) -
         crew = Crew(Plan(server=address, players=players, seconds=seconds or FOREVER_S))
         crew.go.set()
         nursery.start_soon(_view, crew, address)
-        tally = await crew.run()
+        try:
+            tally = await crew.run()
+        finally:
+            end.played = len(crew.playing)
         if crew.done.is_set():
-            click.echo(f"{players} bots played for {seconds:g} s; errors: {tally.errors or 'none'}")
+            end.played = players - tally.idle
+            end.errors = "; ".join(f"{count} x {kind.replace('_', ' ')}" for kind, count in tally.errors.items())
         else:
             raise CannotRun(f"no bot could play: {', '.join(tally.examples.values()) or 'no reason known'}")
         nursery.cancel_scope.cancel()

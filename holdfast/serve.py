@@ -27,10 +27,13 @@ def serve(settings: Settings) -> int:
 
     configure(settings.log_level, settings.log_format)
     game = make_game(settings.game, settings.options, settings.tick_hz)
+    failed = ""
     try:
         trio.run(_serve, settings, game)
-    except* StartFailed as failed:
-        raise click.UsageError(str(failed.exceptions[0])) from None
+    except* StartFailed as group:  # not raised from in here: Python before 3.11.4 wraps what is
+        failed = str(group.exceptions[0])
+    if failed:
+        raise click.UsageError(failed)
     return 0
 
 

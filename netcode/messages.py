@@ -201,10 +201,11 @@ class Rooms(Message):
 
 @attrs.frozen(kw_only=True)
 class RoomCreated(Message):
-    """The new room's id."""
+    """The new room's id, and how many seats it has."""
 
     kind = "room_created"
     room: str = text(64)
+    seats: int = whole(1, 256)
 
 
 @attrs.frozen(kw_only=True)

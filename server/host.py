@@ -11,6 +11,7 @@ they use up no tick number): the game slows down, it does not spiral.
 from __future__ import annotations
 
 import secrets
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -330,7 +331,10 @@ class Host:
             where.write_bytes(stage.batch.save(room))
         except OSError as problem:
             log.error("evidence_not_written", room=room, error=str(problem))
-        log.error("room_quarantined", room=room, evidence=str(where), exc_info=error)
+        *_, last = traceback.extract_tb(error.__traceback__)
+        why = f"{type(error).__name__}: {error}"
+        at = f"{last.filename}:{last.lineno}"
+        log.error("room_quarantined", room=room, error=why, at=at, evidence=str(where), exc_info=error)
         refusal = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
         told = message_bytes(messages.Error.of(refusal))
         for occupant in [o for o in stage.occupants.values() if o.room == room]:

@@ -43,8 +43,9 @@ class Lobby:
         session.opened = [room for room in session.opened if any(room in host.rooms for host in self.hosts.values())]
         if len(session.opened) >= ROOMS_OPENED_MAX:
             raise ProtocolError(ErrorCode.LIMITED, f"you have opened {ROOMS_OPENED_MAX} rooms that are still there")
-        session.opened.append(self._host(request.game).open_room())
-        return messages.RoomCreated(ref=request.ref, room=session.opened[-1])
+        host = self._host(request.game)
+        session.opened.append(host.open_room())
+        return messages.RoomCreated(ref=request.ref, room=session.opened[-1], seats=host.game.seats)
 
     def join(self, session: Session, request: messages.Join) -> None:
         """Put a session into the room that it names, or into the best one; raises ProtocolError."""

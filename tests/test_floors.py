@@ -1,12 +1,12 @@
 """The house rules that a reader relies on, checked in every module by reading its syntax tree.
 
-- **Floors**: a top-level folder imports only the folders below it; `profiles` imports none of the others. -
-**Purity**: a pure file touches no clock, socket, thread, file or chance, and imports no file of ours that
-does. - **Determinism** of `game/`: nothing whose result depends on the machine, the process or the order of
-a set. - **Size**: a file opens with its why, and stays small enough to be read at one sitting.
+    Floors        a top-level folder imports only the folders below it; `profiles` imports none of the others
+    Purity        a pure file touches no clock, socket, thread, file or chance, and imports no file of ours that does
+    Determinism   of `game/`: nothing whose result depends on the machine, the process or the order of a set
+    Size          a file opens with its why, and stays small enough to be read at one sitting
 
-The checkers are functions from source text to lines of complaint; the first half of this file tries them on
-made-up sources, the second half lets them loose on the real ones.
+The checkers are functions from source text to lines of complaint; the first half of this file tries them on made-up
+sources, the second half lets them loose on the real ones.
 """
 
 from __future__ import annotations
@@ -30,49 +30,18 @@ BELOW = {
 }
 """Folder → the folders that it may import."""
 
-IMPURE_NETCODE = {"certificate", "client", "lanes", "mmsg", "tcp", "udp", "websocket"}
+IMPURE_NETCODE = {"certificate", "client", "mmsg", "tcp"}
 PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.report"}
 
+# fmt: off
 IMPURE = {
-    *(
-        "asyncio",
-        "concurrent",
-        "ctypes",
-        "datetime",
-        "fcntl",
-        "fileinput",
-        "glob",
-        "http",
-        "io",
-        "logging",
-        "mmap",
-    ),
-    *(
-        "multiprocessing",
-        "os",
-        "pathlib",
-        "queue",
-        "random",
-        "secrets",
-        "select",
-        "selectors",
-        "shutil",
-        "signal",
-    ),
-    *(
-        "socket",
-        "socketserver",
-        "sqlite3",
-        "ssl",
-        "structlog",
-        "subprocess",
-        "tempfile",
-        "threading",
-        "time",
-        "trio",
-    ),
-    *("urllib", "uuid", "sqlalchemy", "alembic", "click", "rich"),
+    "asyncio", "concurrent", "ctypes", "datetime", "fcntl", "fileinput", "glob", "http",
+    "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "queue", "random",
+    "secrets", "select", "selectors", "shutil", "signal", "socket", "socketserver", "sqlite3",
+    "ssl", "structlog", "subprocess", "tempfile", "threading", "time", "trio", "urllib",
+    "uuid", "sqlalchemy", "alembic", "click", "rich",
 }
+# fmt: on
 IMPURE_CALLS = {"open", "print", "input", "breakpoint", "exec", "eval"}
 
 INEXACT = {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
+import numpy as np
 import pytest
 
+from game import api
 from game.api import Column, Input, RowGame
 from game.arena import Arena
+from game.batch import Batch
+from game.commands import Join, TickCommands
 from game.errors import BadGame, BadOption
 from game.rows import RowLayout
 from tests.game.games import Tally
@@ -92,3 +97,16 @@ def test_a_game_without_a_step_says_so() -> None:
     with pytest.raises(BadGame, match="Idle has no step"):
         Idle().step(None)  # type: ignore[arg-type]
     assert Idle().predict({"x": 1}, {}, {}) == {"x": 1}
+
+
+def test_the_example_at_the_top_of_the_api_plays() -> None:
+    assert api.__doc__ is not None
+    example = api.__doc__.partition("::\n\n")[2].partition("\n`rooms.x`")[0]
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(textwrap.dedent(example), names)
+    batch = Batch(names["Tag"]())
+    batch.open("room", 1)
+    batch.step(TickCommands(np.zeros(0, batch.input_record), (Join("room", "ann", "Ann", "join"),)))
+    run = np.array([(0, 0, 1, 0, 1)], batch.input_record)
+    assert batch.step(TickCommands(run)).failed == {}
+    assert batch.rows.x[0, 0] == 256

@@ -34,7 +34,7 @@ SAMPLES: list[Message] = [
         connection=2, suite="aes-256-gcm", key_up=bytes(32), key_down=bytes(32),
     ),
     messages.Rooms(rooms=[]),
-    messages.RoomCreated(room="r"),
+    messages.RoomCreated(room="r", seats=2),
     messages.Seated(
         room="r", game="g", options={}, seat=0, seats=1, generation=1, stream=1, epoch=0, tick=1, tick_hz=20,
         last_seq=0, inputs=[], view={}, roster=[],
