@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -153,7 +154,7 @@ class PlayerSeries:
         self.frames += inside
         return True
 
-    def round_trips(self, rtt_ms: list[float], now: float) -> None:
+    def round_trips(self, rtt_ms: deque[float], now: float) -> None:
         """Inputs were acknowledged; takes the list over and empties it."""
         if self._start <= now < self._end:
             for one_ms in rtt_ms:
@@ -171,7 +172,7 @@ class PlayerSeries:
     @property
     def duplicated(self) -> int:
         """Inputs that the server applied more than once, by its own books."""
-        return max(0, self.left[1] - self.left[0]) if self.left is not None else 0
+        return max(0, self.left[1] + self.skipped - self.left[0]) if self.left is not None else 0
 
 
 @attrs.define

@@ -75,6 +75,8 @@ async def _reach(server: str) -> None:
     try:
         with trio.fail_after(REACH_S):
             await (await trio.open_tcp_stream(host, port)).aclose()
+    except UnicodeError:
+        raise CannotRun(f"{host!r} is no host name") from None
     except (OSError, trio.TooSlowError) as error:
         why = "no answer" if isinstance(error, trio.TooSlowError) else error_kind(error)[0].replace("_", " ")
         if isinstance(error, socket.gaierror):

@@ -36,6 +36,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -47,7 +48,13 @@ if TYPE_CHECKING:
     from game.rows import Rows
 
 SEATS_MAX = 256
+ENTITIES_MAX = 4096
+NAME_MAX = 64
+DECLARED_MAX = 64
+"""Input fields and options of a game; the message that gives a seat describes them."""
 COLUMN_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
+ENGINE = ("game.batch", "game.roster", "game.rows", "game.ledger", "game.commands")
+"""Modules of ours that decide what a tick makes of its commands; their code counts into every fingerprint."""
 WIRE_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4")
 
 
@@ -72,6 +79,10 @@ class Column:
     def __attrs_post_init__(self) -> None:
         if not self.name.isidentifier() or self.name.startswith("_"):
             raise BadGame(f"column {self.name!r}: a name is a plain identifier")
+        if self.per not in ("room", "seat") and not (type(self.per) is int and 0 < self.per <= ENTITIES_MAX):
+            raise BadGame(f"column {self.name}: per is 'room', 'seat' or a number of entities up to {ENTITIES_MAX}")
+        if self.length < 0 or (self.wire and self.wire not in WIRE_DTYPES):
+            raise BadGame(f"column {self.name}: length is not negative, wire is one of {', '.join(WIRE_DTYPES)}")
         if self.dtype not in COLUMN_DTYPES:
             raise BadGame(f"column {self.name}: dtype {self.dtype!r} is none of {', '.join(COLUMN_DTYPES)}")
         if self.see != "none" and (self.wire or self.dtype) not in WIRE_DTYPES:
@@ -217,8 +228,10 @@ def parse_options(game: str, declared: Sequence[Option], given: Mapping[str, str
 
 def check_game(game: RowGame) -> None:
     """Raise BadGame when a declaration cannot work."""
-    if not game.name:
-        raise BadGame(f"{type(game).__name__} needs a name")
+    if not 0 < len(game.name) <= NAME_MAX:
+        raise BadGame(f"{type(game).__name__} needs a name of at most {NAME_MAX} characters")
+    if len(game.inputs) > DECLARED_MAX or len(game.options) > DECLARED_MAX:
+        raise BadGame(f"{game.name}: at most {DECLARED_MAX} input fields and as many options")
     if not 1 <= game.seats <= SEATS_MAX:
         raise BadGame(f"{game.name}: seats={game.seats} lies outside 1..{SEATS_MAX}")
     if not game.inputs:
@@ -249,7 +262,7 @@ def fingerprint(game: RowGame) -> str:
         if issubclass(cls, RowGame) and cls is not RowGame:
             module = inspect.getmodule(cls)
             digest.update(source_of(module if module is not None else cls))
-    for module in game.code():
+    for module in (*game.code(), *(import_module(name) for name in ENGINE)):
         digest.update(source_of(module))
     return digest.hexdigest()
 

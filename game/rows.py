@@ -24,6 +24,9 @@ from game.errors import BadGame
 EMPTY, CONNECTED, HELD = 0, 1, 2
 """What `rooms.seated` says of a seat: free; its player is here; kept for a player who lost the connection."""
 
+OWN_NAMES = frozenset({"layout", "n", "emitted", "ended", "capacity", "kept", "whole", "buffer", "spare"})
+"""Attributes of `Rows` that no column may be named like."""
+
 SYSTEM_COLUMNS = (
     Column("tick", "u4"),  # the tick that this state is the outcome of; 0 before the first
     Column("seed", "u8"),
@@ -55,7 +58,7 @@ class RowLayout:
         self.columns = SYSTEM_COLUMNS + inputs + self.game.columns
         self.offsets, self.shapes, self.widths, at = {}, {}, {}, 0
         for column in self.columns:
-            if column.name in self.offsets or hasattr(Rows, column.name):
+            if column.name in self.offsets or column.name in OWN_NAMES or hasattr(Rows, column.name):
                 raise BadGame(f"{self.game.name}: the column name {column.name!r} is taken by the server")
             self.shapes[column.name] = column.shape(self.game.seats)
             self.offsets[column.name] = at
@@ -102,7 +105,8 @@ class Rows:
     def emit(self, kind: str, rows: np.ndarray, *data: np.ndarray) -> None:
         """Tell the players of `rows` (k row indices) an event each; `data`: arrays of k whole numbers."""
         if len(rows):
-            self.emitted.append((kind, np.asarray(rows), tuple(np.broadcast_to(part, len(rows)) for part in data)))
+            parts = tuple(np.array(np.broadcast_to(part, len(rows))) for part in data)
+            self.emitted.append((kind, np.array(rows), parts))
 
     def end_match(
         self, over: np.ndarray, score: np.ndarray, won: np.ndarray | None = None, **stats: np.ndarray

@@ -250,8 +250,8 @@ async def _look(crew: Crew, shown: _Shown, before: tuple[float, dict[str, Any], 
         shown.frames_s = (figures["frames_sent"] - was["frames_sent"]) / elapsed_s
         shown.inputs_s = (figures["inputs_applied"] - was["inputs_applied"]) / elapsed_s
         shown.kbytes_s = max(0, received - had) / elapsed_s / 1000
-        ticks = (figures["ticks"] - was["ticks"]) or 1
-        shown.tick_ms = (figures["ticks_busy_s"] - was["ticks_busy_s"]) / ticks * 1000
+        busy = (figures["ticks_busy_s"] - was["ticks_busy_s"]) / elapsed_s
+        shown.tick_ms = busy * 1000 / playing[0].tick_hz
     shown.figures, shown.tick_hz = figures, playing[0].tick_hz
     shown.leaders, scores = {}, []
     for bot in playing:

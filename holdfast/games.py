@@ -41,15 +41,20 @@ def load_game(spec: str) -> type[RowGame]:
 
 def make_game(spec: str, options: Mapping[str, str], tick_hz: int | None = None) -> RowGame:
     """The game that `spec` names, built with its options; raises UnknownGame or click.UsageError."""
+    from game.batch import Batch
     from game.errors import BadGame, BadOption
 
     cls = load_game(spec)
     try:
-        return cls(options, tick_hz)
+        game = cls(options, tick_hz)
+        Batch(game).open("trial", 0)
+        return game
     except BadOption as error:
         raise click.UsageError(str(error)) from error
     except BadGame as error:
         raise UnknownGame(f"{spec} is no playable game: {error}") from error
+    except Exception as error:
+        raise UnknownGame(f"{spec}: making the game failed: {_in_one_line(error)}") from error
 
 
 def _load_users(spec: str) -> type[RowGame]:

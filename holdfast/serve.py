@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import click
@@ -55,5 +56,5 @@ async def stop_on_signals(stop: trio.Event, task_status: trio.TaskStatus[None] =
         task_status.started()
         async for _ in signals:
             if stop.is_set():
-                raise SystemExit(1)
+                os._exit(1)
             stop.set()

@@ -30,6 +30,8 @@ from netcode.sequence import widen
 
 UNACKED_MAX = 32
 QUEUED_MAX = 8
+SKIPS_MAX = 8
+"""Gaps of one seat that are skipped; after that its inputs wait for what is missing. A client of ours makes none."""
 HAS_BASELINE = 1
 HEADER = struct.Struct("<BBHIHHHB")
 
@@ -107,7 +109,7 @@ class InputWindow:
 class InputQueue:
     """The server's queue of one seat: inputs that wait for their tick, in sequence."""
 
-    __slots__ = ("_next", "_waiting", "input_bytes", "skipped")
+    __slots__ = ("_next", "_skips", "_waiting", "input_bytes", "skipped")
 
     def __init__(self, last_seq: int, input_bytes: int) -> None:
         self.input_bytes = input_bytes
@@ -115,6 +117,7 @@ class InputQueue:
         """A range of sequences that the client dropped; the room must be told before the next input is
         taken."""
         self._next = last_seq + 1
+        self._skips = 0
         self._waiting: deque[tuple[int, int, bytes]] = deque()
 
     def __len__(self) -> int:
@@ -131,8 +134,9 @@ class InputQueue:
         if newest < self._next or newest >= self._next + 2 * UNACKED_MAX:
             return 0
         if oldest > self._next:
-            if self._waiting or self.skipped is not None:
+            if self._waiting or self.skipped is not None or self._skips >= SKIPS_MAX:
                 return 0
+            self._skips += 1
             self.skipped = (self._next, oldest - 1)
             self._next = oldest
         size, taken = self.input_bytes, 0

@@ -63,7 +63,7 @@ _PACKET_ERRORS = _ASYNC_ERRORS | {
     errno.EAFNOSUPPORT,
 }
 """What may be wrong with one packet's destination or size; the next packet may well go out."""
-_FULL_ERRORS = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
+_FULL_ERRORS = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM))
 _RETRIES_MAX = 16
 
 

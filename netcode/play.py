@@ -11,6 +11,7 @@ one only adds delay, so the client then runs its input clock up to 10 % slower u
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Mapping
 
 import attrs
@@ -23,6 +24,8 @@ from netcode.inputs import UNACKED_MAX, InputWindow
 from netcode.messages import Seated
 
 SLOWEST = 1.10
+RTTS_KEPT = 256
+"""Round trips that wait for a reader; older ones are dropped."""
 DEPTH_WANTED = 1
 _STRUCT_CODES = {"u1": "B", "i1": "b", "u2": "H", "i2": "h", "u4": "I", "i4": "i"}
 
@@ -71,7 +74,7 @@ class Play:
             self.info.layout, message.stream, message.epoch, message.tick, message.last_seq, decode
         )
         self.newest: Frame | None = None
-        self.rtt_ms: list[float] = []
+        self.rtt_ms: deque[float] = deque(maxlen=RTTS_KEPT)
         """From input to acknowledging frame, of all inputs acknowledged since the reader last emptied the list."""
         self._struct = struct.Struct("<" + "".join(_STRUCT_CODES[field.dtype] for field in self.info.inputs))
         self._held = {field.name: max(field.low, min(0, field.high)) for field in self.info.inputs}

@@ -34,6 +34,8 @@ PROBE_EVERY_S = 0.1
 KEEPALIVE_EVERY_S = 1.0
 PATH_LOST_S = 3.0
 """A client that has heard no datagram for so long probes its path anew."""
+PATH_IDLE_S = 5.0
+"""The server sends nothing to an address from which nothing genuine came for so long."""
 ACKS_EVERY = 8
 """The server puts acknowledgements into every 8th frame: enough for RTT and loss, 6 bytes less in the others."""
 _PROBE_PADDING = bytes(PLAINTEXT_MAX)
@@ -44,10 +46,13 @@ class ServerEnd:
     """The server's end of one session's realtime channel."""
 
     __slots__ = (
+        "_answered_at",
         "_challenged_at",
         "_frames",
         "_opener",
+        "_path_heard_at",
         "_path_key",
+        "_paths",
         "_sealer",
         "acks",
         "connection",
@@ -74,6 +79,9 @@ class ServerEnd:
         self._sealer = Sealer(key_down, connection, SERVER_TO_CLIENT, suite)
         self._path_key = path_key
         self._challenged_at = float("-inf")
+        self._answered_at = float("-inf")
+        self._path_heard_at = float("-inf")
+        self._paths = 0  # counts the paths that were proven, so that no token serves twice
         self._frames = 0
 
     def receive(self, packet: memoryview | bytes, address: bytes, now: float) -> tuple[bytes | None, bytes | None]:
@@ -84,14 +92,24 @@ class ServerEnd:
         kind, sequence, plaintext = opened
         self.acks.received(sequence)
         self.heard_at = now
+        if address == self.path:
+            self._path_heard_at = now
         if kind is _INPUT:
             return plaintext, None if address == self.path else self._challenge(address, now)
         if kind is DatagramType.PROOF and plaintext == self._token(address):
-            self.path = address
-            return None, self._seal(DatagramType.KEEPALIVE, b"", now)
+            self.path, self._path_heard_at = address, now
+            self._paths += 1
+            return None, self._answer(now)
         if kind is DatagramType.KEEPALIVE and address == self.path:
-            return None, self._seal(DatagramType.KEEPALIVE, b"", now)
+            return None, self._answer(now)
         return None, self._challenge(address, now)
+
+    def live_path(self, now: float) -> bytes | None:
+        """The proven path; None when nothing came from there for PATH_IDLE_S: somebody else may live there by now."""
+        if self.path is not None and now - self._path_heard_at > PATH_IDLE_S:
+            self.path = None
+            self._paths += 1
+        return self.path
 
     def seal_frame(self, frame: bytes, now: float) -> bytes:
         """The datagram for one frame; raises DatagramTooLarge."""
@@ -100,6 +118,13 @@ class ServerEnd:
             frame = with_acks(frame, self.acks.ack)
         return self._seal(_FRAME, frame, now)
 
+    def _answer(self, now: float) -> bytes | None:
+        """A keep-alive back, unless one went out just now: what a client sends must not use up our sequences."""
+        if now - self._answered_at < CHALLENGE_EVERY_S:
+            return None
+        self._answered_at = now
+        return self._seal(DatagramType.KEEPALIVE, b"", now)
+
     def _challenge(self, address: bytes, now: float) -> bytes | None:
         if now - self._challenged_at < CHALLENGE_EVERY_S:
             return None
@@ -107,7 +132,7 @@ class ServerEnd:
         return self._seal(DatagramType.CHALLENGE, self._token(address), now)
 
     def _token(self, address: bytes) -> bytes:
-        told = self.connection.to_bytes(8, "little") + address
+        told = self.connection.to_bytes(8, "little") + self._paths.to_bytes(8, "little") + address
         return hashlib.blake2b(told, key=self._path_key, digest_size=TOKEN_BYTES).digest()
 
     def _seal(self, kind: DatagramType, plaintext: bytes, now: float) -> bytes:

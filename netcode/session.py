@@ -38,6 +38,8 @@ class Session:
     """The server's occupant of the seat that the session sits in; None without one."""
     joining: str = ""
     """Id of the join that waits for its tick; "" when none does."""
+    profile: dict[str, Any] = attrs.field(factory=dict)
+    """What a game is told of the player."""
     opened: list[str] = attrs.field(factory=list)
     """Rooms that this session has opened, as far as they are still there."""
     by_datagram: bool | None = None

@@ -108,7 +108,11 @@ class ByteLink:
 
         Raises `HandshakeFailed`; the socket is then closed.
         """
-        raw = _take_over(sock)
+        try:
+            raw = _take_over(sock)
+        except OSError as error:  # reset before we could look at it
+            sock.close()
+            raise HandshakeFailed(f"the connection broke at once: {error}") from error
         try:
             with trio.fail_after(handshake_timeout_s):
                 return cls(raw, await _shake_hands(raw, context, server_side=True), nursery, outbox_max)
@@ -193,8 +197,8 @@ class ByteLink:
             if not self._undelivered:
                 try:
                     await trio.lowlevel.wait_readable(self._socket)
-                except trio.ClosedResourceError:
-                    break
+                except (trio.ClosedResourceError, trio.BusyResourceError):
+                    break  # closed, or `aclose` is reading to the end already
                 if self._is_closed():
                     break
             data = self._read(bytes_max)
@@ -228,7 +232,7 @@ class ByteLink:
     async def aclose(self) -> None:
         """Say goodbye (TLS close_notify), give the peer a second to take it and to end, then `close`."""
         try:
-            with contextlib.suppress(LinkClosed, OSError), trio.move_on_after(_GOODBYE_S):
+            with contextlib.suppress(LinkClosed, OSError, trio.ClosedResourceError), trio.move_on_after(_GOODBYE_S):
                 if self._tls is not None:
                     self._send(self._tls.goodbye())
                 await self.flush()

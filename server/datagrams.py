@@ -60,6 +60,7 @@ class Datagrams:
     def receive(self) -> int:
         """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""
         received = self._inbox.receive(self._socket)
+        self._metrics.datagrams_truncated = self._inbox.truncated
         by_connection, now = self._sessions.by_connection, trio.current_time()
         replies: list[tuple[bytes, bytes]] = []
         for packet, address in received:

@@ -28,6 +28,12 @@ from server.lobby import Lobby
 from server.metrics import Metrics
 
 LOGIN_S = 10.0
+PROFILE_SLICE = ("rating", "xp", "matches", "wins")
+"""What a game is told of a player who joins; journaled with the join."""
+MESSAGES_AT_ONCE = 16
+"""Messages of one connection that are handled before other tasks may run."""
+REQUESTS_A_SECOND, REQUESTS_BURST = 20, 40
+"""Requests of one session; one more is refused: LIMITED."""
 HALF_OPEN_MAX = 1024
 """Connections that have not logged in; one more is closed at once."""
 
@@ -66,15 +72,16 @@ class Door:
         visitor = _Visitor(self)
         try:
             link = await ByteLink.server(stream.socket, self._tls, self._nursery, handshake_timeout_s=LOGIN_S)
+            try:
+                await visitor.run(link)
+            finally:
+                visitor.gone()
+                with trio.CancelScope(shield=True):
+                    await link.aclose()
         except HandshakeFailed:
-            visitor.settled()
             return
-        try:
-            await visitor.run(link)
         finally:
-            visitor.gone()
-            with trio.CancelScope(shield=True):
-                await link.aclose()
+            visitor.settled()
 
     async def admit(self, link: ByteLink, login: messages.Login) -> Session:
         """Log a guest in and open a session; raises ProtocolError."""
@@ -94,6 +101,7 @@ class Door:
         session = Session(
             secrets.token_hex(16), profile.account, profile.name, secret_hash(secret), end, now, now, link
         )
+        session.profile = {name: getattr(profile, name) for name in PROFILE_SLICE}
         replaced = self._sessions.add(session)
         if replaced is not None:
             self.end(replaced, ProtocolError(ErrorCode.SESSION_REPLACED, "this player logged in elsewhere"))
@@ -192,6 +200,7 @@ class _Visitor:
         self._channel = ControlChannel(server=True)
         self._session: Session | None = None
         self._half_open = True
+        self._requests_due = 0.0
 
     async def run(self, link: ByteLink) -> None:
         """Serve the connection until it ends."""
@@ -199,7 +208,11 @@ class _Visitor:
         try:
             with trio.move_on_after(LOGIN_S) as patience:
                 while data := await link.receive():
-                    for item in self._channel.receive_data(data):
+                    for number, item in enumerate(self._channel.receive_data(data)):
+                        if link.closed is not None:
+                            break
+                        if number % MESSAGES_AT_ONCE == MESSAGES_AT_ONCE - 1:
+                            await trio.lowlevel.checkpoint()
                         await self._receive(item)
                     if self._session is not None and self._half_open:
                         self.settled()
@@ -250,8 +263,17 @@ class _Visitor:
             except BadFrame as error:
                 raise ProtocolError(ErrorCode.BAD_MESSAGE, str(error)) from None
 
+    def _spend_request(self) -> None:
+        """One request of the session's budget (a leaky bucket as GCRA: ITU-T I.371); raises ProtocolError(LIMITED)."""
+        now = trio.current_time()
+        due = max(self._requests_due, now) + 1.0 / REQUESTS_A_SECOND
+        if due - now > REQUESTS_BURST / REQUESTS_A_SECOND:
+            raise ProtocolError(ErrorCode.LIMITED, f"more than {REQUESTS_A_SECOND} requests a second; wait a moment")
+        self._requests_due = due
+
     def _answer(self, session: Session, message: Message) -> None:
         try:
+            self._spend_request()
             answer = self._door.handle(session, message)
         except ProtocolError as error:  # a refusal, not a fault: the session goes on
             answer = messages.Error.of(error, message.ref)

@@ -32,7 +32,7 @@ from netcode.frame import ACKS
 from netcode.inputs import InputQueue
 from netcode.seal import PLAINTEXT_MAX, DatagramType
 from netcode.session import Session
-from server.datagrams import Datagrams
+from server.datagrams import RECEIVED_MAX, Datagrams
 from server.gate import Gate
 from server.metrics import Metrics
 from server.stage import Occupant, Stage
@@ -40,6 +40,8 @@ from server.stage import Occupant, Stage
 CATCH_UP_MAX = 3
 EMPTY_ROOM_S = 5.0
 """How long a room without players is kept."""
+RECEIVED_BATCHES_MAX = 8
+"""Batches of datagrams that a tick takes from the socket before it collects."""
 SWEEP_EVERY_S = 1.0
 EVENTS_A_MESSAGE = 64
 """So that a message of the longest chats stays below MESSAGE_MAX."""
@@ -104,6 +106,7 @@ class Host:
         self._evidence = evidence
         self._deliver = deliver
         self._gate = Gate()
+        self._held: dict[str, tuple[Leave, float]] = {}  # account: how to give its held seat up, since when
         self._joining: dict[str, tuple[Session, str, int]] = {}  # join id: who, room, ref
         self._inputs = [[f.name, f.dtype, f.low, f.high] for f in game.inputs]
         self._view = view_layout(game).describe()
@@ -130,8 +133,9 @@ class Host:
 
     def join(self, session: Session, room: Room, ref: int) -> None:
         """Ask for a seat; the answer goes to the session's link when the tick that gives it is stored."""
+        self._give_up_held(session.account, but=room.id)
         join_id = secrets.token_hex(8)
-        if not room.stage.submit(Join(room.id, session.account, session.name, join_id)):
+        if not room.stage.submit(Join(room.id, session.account, session.name, join_id, session.profile)):
             raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
         self._joining[join_id] = (session, room.id, ref)
         session.joining = join_id
@@ -139,10 +143,10 @@ class Host:
 
     def leave(self, occupant: Occupant, ref: int) -> None:
         """Give a seat up; `Left` follows when the tick is stored."""
-        occupant.leave_ref = ref
-        if not occupant.leaving:
-            occupant.leaving = True
-            self._submit(occupant, Leave(occupant.room, occupant.seat, occupant.generation))
+        if occupant.leaving:
+            raise ProtocolError(ErrorCode.NOT_SEATED, "you are leaving your seat already")
+        occupant.leaving, occupant.leave_ref = True, ref
+        self._submit(occupant, Leave(occupant.room, occupant.seat, occupant.generation))
 
     def disconnect(self, occupant: Occupant) -> None:
         """The session of a seat is gone: hold the seat for a while."""
@@ -150,13 +154,15 @@ class Host:
         stage = self.rooms[occupant.room].stage
         if stage.occupants.get((occupant.room, occupant.seat)) is occupant:
             del stage.occupants[occupant.room, occupant.seat]
-        self._submit(occupant, self._disconnection(occupant.room, occupant.seat, occupant.generation))
+        self._hold(stage, occupant.session.account, occupant.room, occupant.seat, occupant.generation)
 
     def chat(self, occupant: Occupant, text: str) -> None:
         """Say something to the occupant's room; raises ProtocolError(LIMITED)."""
         if not occupant.may_chat(self.game.tick_hz):
             raise ProtocolError(ErrorCode.LIMITED, "you say too much at once; wait a moment")
-        self._submit(occupant, Chat(occupant.room, occupant.seat, occupant.generation, text))
+        room = self.rooms.get(occupant.room)
+        if room is not None and not room.stage.submit(Chat(occupant.room, occupant.seat, occupant.generation, text)):
+            raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
 
     def applied(self, room: str, op_ids: Sequence[str]) -> None:
         """The profiles hold these results: they may leave the room's outbox."""
@@ -164,7 +170,7 @@ class Host:
         if found is not None:
             found.stage.submit(Applied(room, tuple(op_ids)))
 
-    def _submit(self, occupant: Occupant, command: Leave | Disconnect | Chat) -> None:
+    def _submit(self, occupant: Occupant, command: Leave | Disconnect) -> None:
         """No limit of the stage applies: each seat has few of these, and a lost one would be a lost seat."""
         room = self.rooms.get(occupant.room)
         if room is not None:
@@ -191,6 +197,7 @@ class Host:
             missed = int((now - deadline) / (slot_s * phases))
             if missed > CATCH_UP_MAX:
                 self._metrics.ticks_skipped += missed
+                self._metrics.lateness.append((now, now - deadline))
                 log.warning("ticks_skipped", ticks=missed, late_ms=round((now - deadline) * 1000))
                 slot += missed * phases
                 continue
@@ -205,20 +212,22 @@ class Host:
             slot += 1
 
     def _tick(self, stage: Stage) -> None:
-        self._datagrams.receive()
+        for _ in range(RECEIVED_BATCHES_MAX):
+            if self._datagrams.receive() < RECEIVED_MAX:
+                break
         commands = stage.collect()
         result = stage.step(commands)
         record = msgpack.packb(stage.record(commands, result)) if self._journal.wanted else b""
         append = self._journal.begin(record)
         self._metrics.inputs_applied += len(commands.inputs)
         outcome = Outcome(result.results)
+        for vacated in result.vacated:  # first: a seat may be given away again in the tick that frees it
+            self._vacate(stage, vacated, outcome)
         for seated in result.seated:
             self._take_seat(stage, seated, outcome)
         self._tell_events(stage, result, outcome)
         for room, error in result.failed.items():
             self._quarantine(stage, room, error, outcome)
-        for vacated in result.vacated:
-            self._vacate(stage, vacated, outcome)
         outcome.readers, outcome.frames = stage.frames()
         self._gate.hold(append, lambda: self._release(outcome))
 
@@ -234,7 +243,7 @@ class Host:
                 outcome.messages.append((session, message_bytes(messages.Error.of(error, ref))))
             return
         if not still_wanted:
-            stage.pending.append(self._disconnection(seated.room, seated.seat, seated.generation))
+            self._hold(stage, session.account, seated.room, seated.seat, seated.generation)
             return
         row = stage.batch.row[seated.room]
         session.streams += 1
@@ -310,9 +319,10 @@ class Host:
         for occupant, frame in zip(readers, frames, strict=True):
             session = occupant.session
             end = session.end
-            if session.by_datagram and end.path is not None and len(frame) + ACKS.size <= PLAINTEXT_MAX:
+            path = end.live_path(now) if session.by_datagram else None
+            if path is not None and len(frame) + ACKS.size <= PLAINTEXT_MAX:
                 packets.append(end.seal_frame(frame, now))
-                addresses.append(end.path)
+                addresses.append(path)
             else:
                 self._metrics.frames_too_large += bool(session.by_datagram)
                 session.link.write(realtime_bytes(_CONTROL_FRAME + frame))
@@ -335,6 +345,7 @@ class Host:
         why = f"{type(error).__name__}: {error}"
         at = f"{last.filename}:{last.lineno}"
         log.error("room_quarantined", room=room, error=why, at=at, evidence=str(where), exc_info=error)
+        outcome.results.extend((room, result) for result in stage.batch.ledger(room).outbox.values())
         refusal = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
         told = message_bytes(messages.Error.of(refusal))
         for occupant in [o for o in stage.occupants.values() if o.room == room]:
@@ -354,6 +365,8 @@ class Host:
         while True:
             await trio.sleep(SWEEP_EVERY_S)
             now = trio.current_time()
+            over = now - self._hold_ticks / self.game.tick_hz
+            self._held = {account: held for account, held in self._held.items() if held[1] >= over}
             empty = {room for stage in self.stages if len(stage.batch) for room in stage.empty_rooms()}
             for room in list(self.rooms.values()):
                 if room.id not in empty or room.reserved:
@@ -367,8 +380,16 @@ class Host:
     def _close(self, room: str) -> None:
         self.rooms.pop(room).stage.batch.close(room)
 
-    def _disconnection(self, room: str, seat: int, generation: int) -> Disconnect:
-        return Disconnect(room, seat, generation, max(1, self._hold_ticks))
+    def _hold(self, stage: Stage, account: str, room: str, seat: int, generation: int) -> None:
+        """Keep a seat for a player who is gone; one seat an account, so an older one is given up."""
+        self._give_up_held(account, but=room)
+        self._held[account] = (Leave(room, seat, generation), trio.current_time())
+        stage.pending.append(Disconnect(room, seat, generation, max(1, self._hold_ticks)))
+
+    def _give_up_held(self, account: str, but: str) -> None:
+        leave, _ = self._held.pop(account, (None, 0.0))
+        if leave is not None and leave.room != but and leave.room in self.rooms:
+            self.rooms[leave.room].stage.pending.append(leave)
 
 
 def _events_bytes(room: str, events: list[Event]) -> bytes:

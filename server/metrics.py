@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -23,7 +24,7 @@ class Metrics:
     ticks_busy_s: float = 0.0
     """Seconds spent in ticks; one tick of all rooms is `phases` of them."""
     ticks_overrun: int = 0
-    """Ticks that were still running when the next one was due."""
+    """Ticks of a stage that took longer than the whole tick period."""
     ticks_skipped: int = 0
     """Wall-clock slots given up because the node was too far behind; they use up no tick number."""
     frames_sent: int = 0
@@ -33,6 +34,8 @@ class Metrics:
     """Frames that went over the control channel because they do not fit into a datagram."""
     inputs_applied: int = 0
     inputs_malformed: int = 0
+    datagrams_truncated: int = 0
+    """Datagrams dropped because they were longer than any of ours."""
     datagrams_unknown: int = 0
     """Datagrams for no connection of this node."""
     links_too_slow: int = 0
@@ -73,7 +76,7 @@ class Metrics:
 
 def percentile(ordered: list[float], share: float) -> float:
     """The value that `share` of an ordered list lies at or below; 0 for an empty one."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def rss_mb() -> float:

@@ -113,8 +113,9 @@ def _bind(host: str, port: int) -> tuple[trio.SocketListener, socket.socket]:
     """A TCP listener and a UDP socket on the same port; port 0 takes one that is free for both."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise StartFailed(f"cannot listen on {host}: {error.strerror}; give an address of this machine") from error
+    except (socket.gaierror, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "that is no host name"
+        raise StartFailed(f"cannot listen on {host}: {why}; give an address of this machine") from error
     for _ in range(16):
         tcp, udp = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)
         try:

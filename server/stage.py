@@ -59,9 +59,9 @@ class Occupant:
 
     def receive(self, plaintext: bytes, now: float) -> int:
         """Take an input packet: acks, baseline, inputs; returns how many inputs are new. Raises BadFrame."""
+        if len(plaintext) > 1 and plaintext[1] != self.stream:
+            return 0  # late, of an earlier seat, perhaps of a game with other inputs
         packet = parse_input_packet(plaintext, self.queue.input_bytes)
-        if packet.stream != self.stream:
-            return 0
         self.session.end.acks.acknowledged(*packet.ack, now)
         if packet.baseline >= 0:
             baseline = widen(packet.baseline, 16, self.tick)
@@ -97,6 +97,8 @@ class Stage:
         raw: list[bytes] = []
         for occupant in self.occupants.values():
             if occupant.queue.skipped is not None:
+                if len(commands) >= COMMANDS_A_TICK:
+                    continue  # its turn comes in a later tick, its inputs after it
                 skipped = occupant.queue.take_skip()
                 assert skipped is not None
                 commands.append(Skip(occupant.room, occupant.seat, occupant.generation, *skipped))
@@ -112,10 +114,10 @@ class Stage:
         return self.batch.step(tick)
 
     def record(self, tick: TickCommands, result: StepResult) -> list[Any]:
-        """What the journal keeps of the tick: rooms in row order, their ticks and hashes, the commands."""
+        """What the journal keeps of the tick: rooms in row order, their ticks and hashes, the commands, who failed."""
         ticks = self.batch.rows.tick.astype("<u4").tobytes()
         hashes = np.array(result.hashes, "<u8").tobytes()
-        return [self.game.name, self.batch.ids, ticks, hashes, encode_commands(tick)]
+        return [self.game.name, self.batch.ids, ticks, hashes, encode_commands(tick), sorted(result.failed)]
 
     def frames(self) -> tuple[list[Occupant], list[bytes]]:
         """A frame for every player who can get one, in one pass."""
@@ -156,7 +158,8 @@ class Stage:
             rows, seats, seqs, seen = np.array(heads, np.int64).T
             behind = (self.batch.rows.tick[rows] - seen) & 0xFFFF
             records["row"], records["seat"], records["seq"] = rows, seats, seqs
-            records["rewind"] = np.where(behind > self._rewind_max, self._rewind_max, behind)
+            behind[behind >= 0x8000] = 0  # it claims to have seen the future
+            records["rewind"] = np.minimum(behind, self._rewind_max)
             fields = np.frombuffer(b"".join(raw), self.game.input_dtype)
             for name in fields.dtype.names or ():
                 records[name] = fields[name]
