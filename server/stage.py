@@ -18,6 +18,7 @@ from game.api import RowGame
 from game.batch import Batch, StepResult
 from game.commands import Command, Skip, TickCommands, encode_commands
 from netcode.frame import FrameEncoder, Readers
+from netcode.inputs import HEADER as INPUT_HEADER
 from netcode.inputs import InputQueue, parse_input_packet
 from netcode.sequence import widen
 from netcode.session import Session
@@ -59,7 +60,7 @@ class Occupant:
 
     def receive(self, plaintext: bytes, now: float) -> int:
         """Take an input packet: acks, baseline, inputs; returns how many inputs are new. Raises BadFrame."""
-        if len(plaintext) > 1 and plaintext[1] != self.stream:
+        if len(plaintext) >= INPUT_HEADER.size and plaintext[1] != self.stream:
             return 0  # late, of an earlier seat, perhaps of a game with other inputs
         packet = parse_input_packet(plaintext, self.queue.input_bytes)
         self.session.end.acks.acknowledged(*packet.ack, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Any
 
 import pytest
@@ -86,11 +87,11 @@ def test_only_the_window_counts() -> None:
     series.frame(1, 9.99, 50)
     assert series.playing
     series.open(10.0)
-    series.round_trips([30.0], 10.5)
+    series.round_trips(deque([30.0]), 10.5)
     series.frame(2, 10.5, 50)
     series.close(11.0)
     series.frame(3, 11.0, 50)
-    series.round_trips([99.0], 11.0)
+    series.round_trips(deque([99.0]), 11.0)
     assert (series.frames, series.frame_bytes) == (1, 50)
     assert series.gaps.max_ms == pytest.approx(510)
     assert series.rtt.percentile(1.0) == pytest.approx(30, rel=0.011)
@@ -143,7 +144,7 @@ def test_tallies_of_processes_add_up() -> None:
     for number in range(9):
         series = steady(ticks=40 + number)
         series.sent = series.acknowledged = number
-        series.round_trips([float(number + 1)], 100.0)
+        series.round_trips(deque([float(number + 1)]), 100.0)
         for tally in (whole, parts[number % 3]):
             tally.add(series, full=number % 2 == 0)
             tally.error("room_full", "the room is full")

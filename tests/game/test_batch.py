@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from game.api import Column, Input, RowGame
 from game.batch import Batch
-from game.commands import Chat, Join
+from game.commands import Chat, Join, TickCommands
 from game.errors import GameError, UnknownRoom
+from game.rows import Rows
 from tests.game.games import Boom, Tally, tick
 
 ROOMS = 100
@@ -150,3 +152,20 @@ def test_seeds_are_taken_as_64_bits() -> None:
     batch.open("r", -1)
     assert batch.rows.seed.tolist() == [2**64 - 1]
     assert batch.rows.seed.dtype == np.uint64
+
+
+def test_what_is_emitted_is_what_it_was_then() -> None:
+    class Teller(RowGame):
+        name = "teller"
+        columns = (Column("x", "i4"),)
+        inputs = (Input("go", "i1", 0, 1),)
+
+        def step(self, rooms: Rows) -> None:
+            rooms.x += 1
+            rooms.emit("x", np.arange(rooms.n), rooms.x)
+            rooms.x += 10
+
+    batch = Batch(Teller())
+    batch.open("r", 1)
+    told = batch.step(TickCommands(np.zeros(0, batch.input_record))).events["r"]
+    assert [event.data for event in told] == [(1,)]

@@ -7,9 +7,17 @@ import random
 import pytest
 
 from netcode.frame import ACKS, HAS_ACKS
-from netcode.realtime import ACKS_EVERY, KEEPALIVE_EVERY_S, PATH_LOST_S, PROBE_EVERY_S, ClientEnd, ServerEnd
-from netcode.seal import DatagramType, Suite
-from tests.netcode.ends import AWAY, HOME, ends, prove
+from netcode.realtime import (
+    ACKS_EVERY,
+    KEEPALIVE_EVERY_S,
+    PATH_IDLE_S,
+    PATH_LOST_S,
+    PROBE_EVERY_S,
+    ClientEnd,
+    ServerEnd,
+)
+from netcode.seal import SERVER_TO_CLIENT, DatagramType, Opener, Suite
+from tests.netcode.ends import AWAY, HOME, KEY_DOWN, ends, prove
 
 FRAME = bytes(9) + b"body"
 
@@ -193,3 +201,31 @@ def test_a_client_ignores_what_is_not_for_it() -> None:
         assert client.receive(packet, 0.0) == (None, None)
     assert client.receive(server._seal(DatagramType.CHALLENGE, b"short", 0.0), 0.0) == (None, None)
     assert not client.proven
+
+
+def test_a_path_that_falls_silent_is_given_up_and_its_token_serves_no_more() -> None:
+    client, server, _ = ends()
+    challenge = server.receive(client.due(0.0) or b"", HOME, 0.0)[1]
+    _, proof = client.receive(challenge or b"", 0.0)
+    server.receive(proof or b"", HOME, 0.0)
+    assert server.live_path(PATH_IDLE_S) == HOME
+    assert server.receive(client.seal_input(b"input", 4.0), AWAY, 4.0)[0] == b"input"  # from elsewhere: no sign of life
+    assert server.live_path(PATH_IDLE_S + 0.1) is None
+    token = server._token(HOME)
+    assert token != opened_token(challenge)
+    server.receive(client._seal(DatagramType.PROOF, opened_token(challenge), 6.0), HOME, 6.0)
+    assert path_of(server) is None
+
+
+def opened_token(challenge: bytes | None) -> bytes:
+    """The token inside a challenge."""
+    opened = Opener(KEY_DOWN, 77, SERVER_TO_CLIENT).open(challenge or b"")
+    assert opened is not None
+    return opened[2]
+
+
+def test_keep_alives_are_answered_at_a_bounded_rate() -> None:
+    client, server, _ = ends()
+    prove(client, server)
+    told = [server.receive(client._seal(DatagramType.KEEPALIVE, b"", 9.0), HOME, 9.0)[1] for _ in range(50)]
+    assert sum(reply is not None for reply in told) == 1

@@ -152,8 +152,8 @@ async def test_the_record_holds_what_a_replay_needs(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     room = rig.host.open_room()
     seat(rig, 1, room)
-    game, ids, ticks, hashes, _ = rig.journal.records[0]
-    assert (game, ids, ticks) == ("counter", [room], (1).to_bytes(4, "little"))
+    game, ids, ticks, hashes, _, failed = rig.journal.records[0]
+    assert (game, ids, ticks, failed) == ("counter", [room], (1).to_bytes(4, "little"), [])
     assert hashes == rig.host.stages[0].batch.hashes()[0].to_bytes(8, "little")
 
 
@@ -200,10 +200,11 @@ async def test_inputs_are_applied_once_each_and_the_books_tell(tmp_path: Path) -
     rows = rig.host.stages[0].batch.rows
     assert (rows.last_seq[0, 0], rows.applied[0, 0], int(rows.sum[0, 0])) == (5, 5, 10)
     rig.host.leave(occupant, ref=3)
-    rig.host.leave(occupant, ref=4)
+    with pytest.raises(ProtocolError):
+        rig.host.leave(occupant, ref=4)
     rig.tick()
     (left,) = link.heard(messages.Left)
-    assert (left.ref, left.last_seq, left.applied, occupant.session.seat) == (4, 5, 5, None)
+    assert (left.ref, left.last_seq, left.applied, occupant.session.seat) == (3, 5, 5, None)
     assert rig.metrics.inputs_applied == 5
 
 
@@ -352,3 +353,29 @@ async def test_too_many_rooms(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError) as caught:
         rig.host.open_room()
     assert caught.value.code is ErrorCode.TOO_MANY_ROOMS
+
+
+async def test_a_seat_that_is_left_and_given_away_in_one_tick_frees_its_leaver(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    room = rig.host.open_room()
+    occupant, link = seat(rig, 1, room)
+    rig.host.leave(occupant, ref=7)
+    other, _ = rig.session(2)
+    rig.host.join(other, rig.host.rooms[room], ref=8)
+    rig.tick()
+    assert [left.ref for left in link.heard(messages.Left)] == [7]
+    assert occupant.session.seat is None
+    assert (other.seat.seat, other.seat.generation) == (occupant.seat, occupant.generation + 1)
+
+
+async def test_an_account_keeps_one_held_seat(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rooms = [rig.host.open_room() for _ in range(3)]
+    for room in rooms:
+        session, _ = rig.session(1, "ann")
+        rig.host.join(session, rig.host.rooms[room], ref=1)
+        rig.lobby.forget(session)
+        rig.tick(2)
+    rig.tick(2)
+    taken = [rig.host.rooms[room].stage.batch.ledger(room).seat_of("ann") for room in rooms]
+    assert taken == [None, None, 0]

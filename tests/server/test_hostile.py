@@ -173,7 +173,7 @@ async def hostile_datagrams(tmp_path: Path, stack: contextlib.ExitStack) -> None
             *(forger.seal_input(b"x", 0.0) for _ in range(3)),
         ):  # fmt: skip
             sock.send(packet)
-        sock.send(end.seal_input(b"genuine but no input packet", 0.0))
+        sock.send(end.seal_input(b"\x00\x01 genuine, of this seat, but no input packet", 0.0))
         await until(lambda: node.metrics.inputs_malformed == before["inputs_malformed"] + 1, room)
         after = node.metrics.figures(0.0, 60)
         assert after["datagrams_unknown"] - before["datagrams_unknown"] >= 4
@@ -221,3 +221,27 @@ async def test_a_flood_of_chat_is_limited_and_told_in_order(tmp_path: Path) -> N
         assert len(ids) > 1
         assert ids == sorted(set(ids))
         await room.next_frame()
+
+
+async def test_replaced_log_ins_that_hang_up_cost_nobody_else(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room):
+        for _ in range(12):
+            async with connect(node.server, secret=b"s" * 16) as first, connect(node.server, secret=b"s" * 16):
+                while first.error is None:
+                    await room.next_frame()
+                assert first.error is not None
+                assert first.error.code is ErrorCode.SESSION_REPLACED
+        before = room.play.frames.newest_tick
+        await until(lambda: room.play.frames.newest_tick >= before + 5, room)
+
+
+async def test_a_flood_of_requests_is_refused_and_delays_nobody(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer:
+        await peer.log_in()
+        peer.say(*(messages.ListRooms(ref=number) for number in range(1, 1001)))
+        answers = [await peer.hear(messages.Message) for _ in range(1000)]
+        codes = [answer.code for answer in answers if isinstance(answer, messages.Error)]
+        assert set(codes) == {ErrorCode.LIMITED.number}
+        assert len(codes) > 900
+        await room.next_frame()
+        assert node.metrics.ticks_skipped == 0
