@@ -1,6 +1,6 @@
 """The control channel without I/O: bytes in, messages out, and who may say what when.
 
-                Hello            Login               logged_in()          Join / Leave / …
+                Hello        Login / Resume           logged_in()          Join / Leave / …
     server:  FRESH ──► GREETED ─────────► ENTERING ──────────► MEMBER ◄──────────┘    any fault of the peer's ──► CLOSED
     client:  FRESH ──► GREETED ──────────── Welcome ─────────► MEMBER
 
@@ -35,7 +35,7 @@ class State(enum.Enum):
 
 SERVER_ACCEPTS: dict[State, frozenset[type[Message]]] = {
     State.FRESH: frozenset({messages.Hello}),
-    State.GREETED: frozenset({messages.Login, messages.Ping}),
+    State.GREETED: frozenset({messages.Login, messages.Resume, messages.Ping}),
     State.ENTERING: frozenset({messages.Ping}),
     State.MEMBER: frozenset(
         {
@@ -44,6 +44,7 @@ SERVER_ACCEPTS: dict[State, frozenset[type[Message]]] = {
             messages.Join,
             messages.Leave,
             messages.Chat,
+            messages.Act,
             messages.Ping,
             messages.StatsRequest,
         }
@@ -59,6 +60,7 @@ CLIENT_ACCEPTS: dict[State, frozenset[type[Message]]] = {
             messages.Rooms,
             messages.RoomCreated,
             messages.Seated,
+            messages.Part,
             messages.Left,
             messages.Events,
             messages.Pong,
@@ -80,6 +82,7 @@ class ControlChannel:
         self._advance: dict[type[Message], State] = {
             messages.Hello: State.GREETED,
             messages.Login: State.ENTERING,
+            messages.Resume: State.ENTERING,
             messages.Welcome: State.MEMBER,
         }
         self._reader = FrameReader(messages.MESSAGE_MAX + 1)

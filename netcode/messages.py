@@ -21,6 +21,11 @@ MESSAGE_MAX = 64 * 1024
 """Bytes of one message, either way."""
 NAME_MAX = 32
 CHAT_MAX = 200
+ACT_MAX = 4096
+"""Bytes of one act, the input of an object game."""
+PART_MAX = 32 * 1024
+"""Bytes of one part of an object room's whole view."""
+CODE_MAX = 16
 
 
 # -- field kinds: a validator that raises ValueError, so that both ends check the same limits --------------------------
@@ -114,29 +119,50 @@ class Login(Message):
 
 
 @attrs.frozen(kw_only=True)
+class Resume(Message):
+    """Take a session up again after its connection was lost, instead of `Login`; answered by `Welcome` with fresh keys.
+
+    A seat that still waits follows by `Seated`, and the events of its room after (event_tick, event_index).
+    """
+
+    kind = "resume"
+    session: str = text(32)
+    secret: bytes = blob(32, 32)
+    event_tick: int = whole(0, 2**32 - 1, default=0)
+    event_index: int = whole(0, 2**32 - 1, default=0)
+
+
+@attrs.frozen(kw_only=True)
 class ListRooms(Message):
-    """Which rooms are there? `game` narrows the list."""
+    """Which rooms are there? `game` and `options` narrow the list, `open` leaves full rooms out; private rooms are
+    never listed."""
 
     kind = "list_rooms"
     game: str = text(64, default="")
+    options: dict[str, Any] = mapping(64, factory=dict)
+    open: bool = flag(default=False)
 
 
 @attrs.frozen(kw_only=True)
 class CreateRoom(Message):
-    """Open a room; answered by `RoomCreated`."""
+    """Open a room; answered by `RoomCreated`. A private one is found by its code only."""
 
     kind = "create_room"
     game: str = text(64)
+    options: dict[str, Any] = mapping(64, factory=dict)
+    private: bool = flag(default=False)
 
 
 @attrs.frozen(kw_only=True)
 class Join(Message):
-    """Take a seat: in `room`, or with an empty `room` in the fullest open room of `game` (made when there is
-    none)."""
+    """Take a seat: in `room`, in the room that has the `code`, or else in the fullest open room of `game` with these
+    `options` (made when there is none)."""
 
     kind = "join"
     room: str = text(64, default="")
+    code: str = text(CODE_MAX, default="")
     game: str = text(64, default="")
+    options: dict[str, Any] = mapping(64, factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -152,6 +178,15 @@ class Chat(Message):
 
     kind = "chat"
     text: str = text(CHAT_MAX)
+
+
+@attrs.frozen(kw_only=True)
+class Act(Message):
+    """One input of an object game: any msgpack value, packed. Applied once each, in order of `seq` (1, 2, …)."""
+
+    kind = "act"
+    seq: int = whole(1, 2**32 - 1)
+    data: bytes = blob(1, ACT_MAX)
 
 
 @attrs.frozen(kw_only=True)
@@ -175,8 +210,9 @@ class StatsRequest(Message):
 
 @attrs.frozen(kw_only=True)
 class Welcome(Message):
-    """Logged in. The session, and how to reach its realtime channel: UDP port, connection id, cipher and a
-    key each way."""
+    """Logged in, or resumed. The session, and how to reach its realtime channel: UDP port, connection id, cipher and a
+    key each way. With session and secret it can be resumed until `resume_s` after its connection was lost;
+    `generation` counts its connections; `room` is where its seat waits ("": it has none)."""
 
     kind = "welcome"
     session: str = text(32)
@@ -189,11 +225,14 @@ class Welcome(Message):
     suite: str = text(32)
     key_up: bytes = blob(32, 32)
     key_down: bytes = blob(32, 32)
+    generation: int = whole(0, 2**32 - 1, default=0)
+    resume_s: int = whole(0, 2**32 - 1, default=0)
+    room: str = text(64, default="")
 
 
 @attrs.frozen(kw_only=True)
 class Rooms(Message):
-    """The rooms: maps of id, game, players, seats, tick."""
+    """The rooms: maps of room (its id), game, options, players, seats, tick; fullest first."""
 
     kind = "rooms"
     rooms: list[dict[str, Any]] = several(1000)
@@ -201,16 +240,21 @@ class Rooms(Message):
 
 @attrs.frozen(kw_only=True)
 class RoomCreated(Message):
-    """The new room's id, and how many seats it has."""
+    """The new room's id, how many seats it has, and the code of a private one ("" otherwise)."""
 
     kind = "room_created"
     room: str = text(64)
     seats: int = whole(1, 256)
+    code: str = text(CODE_MAX, default="")
 
 
 @attrs.frozen(kw_only=True)
 class Seated(Message):
-    """A seat: all that is needed to send inputs and to read frames (see `game.view.ViewLayout.describe`)."""
+    """A seat: all that is needed to send inputs and to read frames (see `game.view.ViewLayout.describe`).
+
+    `resumed`: the seat that the session had before, its inputs applied up to `last_seq`; `missed`: some events since
+    then are kept no longer. `parts` is 0 in a room of rows; an object room's whole view follows in so many `Part`s.
+    """
 
     kind = "seated"
     room: str = text(64)
@@ -227,6 +271,19 @@ class Seated(Message):
     inputs: list[list[Any]] = several(64)
     view: dict[str, Any] = mapping(2)
     roster: list[Any] = several(256)
+    resumed: bool = flag(default=False)
+    missed: bool = flag(default=False)
+    parts: int = whole(0, 256, default=0)
+
+
+@attrs.frozen(kw_only=True)
+class Part(Message):
+    """A piece of an object room's whole view as of `Seated.tick`: together, in order, the msgpack of the view."""
+
+    kind = "part"
+    room: str = text(64)
+    part: int = whole(0, 255)
+    data: bytes = blob(0, PART_MAX)
 
 
 @attrs.frozen(kw_only=True)
@@ -244,12 +301,17 @@ class Left(Message):
 
 @attrs.frozen(kw_only=True)
 class Events(Message):
-    """What happened in the room: lists of tick, index, kind, data; each (tick, index) comes once and in
-    order."""
+    """What happened in the room: lists of tick, index, kind, data; each (tick, index) comes once and in order.
+
+    In an object room `last_seq` is the last act of this seat that was applied, and `tick` the room's: they come at
+    every tick that applied one or has events.
+    """
 
     kind = "events"
     room: str = text(64)
     events: list[list[Any]] = several(1024)
+    tick: int = whole(0, 2**32 - 1, default=0)
+    last_seq: int = whole(0, 2**32 - 1, default=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -296,8 +358,8 @@ class Error(Message):
 MESSAGES: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
-        Hello, Login, ListRooms, CreateRoom, Join, Leave, Chat, Ping, StatsRequest,
-        Welcome, Rooms, RoomCreated, Seated, Left, Events, Pong, Stats, Error,
+        Hello, Login, Resume, ListRooms, CreateRoom, Join, Leave, Chat, Act, Ping, StatsRequest,
+        Welcome, Rooms, RoomCreated, Seated, Part, Left, Events, Pong, Stats, Error,
     )
 }  # fmt: skip
 _FIELDS = {kind: frozenset(attrs.fields_dict(cls)) for kind, cls in MESSAGES.items()}
@@ -319,7 +381,7 @@ def decode(data: bytes) -> Message:
         raise ProtocolError(ErrorCode.TOO_LARGE, f"a message of {len(data)} bytes; the limit is {MESSAGE_MAX}")
     try:
         fields = msgpack.unpackb(
-            data, max_str_len=4096, max_bin_len=4096, max_array_len=4096, max_map_len=1024, max_ext_len=0
+            data, max_str_len=4096, max_bin_len=PART_MAX, max_array_len=4096, max_map_len=1024, max_ext_len=0
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise ProtocolError(ErrorCode.BAD_MESSAGE, f"not msgpack: {type(error).__name__}") from None

@@ -24,7 +24,9 @@ PLAIN = st.recursive(
 )
 SPECIAL: dict[str, Any] = {
     "protocol": st.integers(0, 2**16),
-    "code": st.integers(0, 2**16),
+    "code": st.text(max_size=16),
+    "seq": st.integers(1, 2**32 - 1),
+    "data": st.binary(min_size=1, max_size=64),
     "connection": st.integers(0, 2**64 - 1),
     "seats": st.integers(1, 256),
     "tick_hz": st.integers(1, 128),
@@ -43,15 +45,18 @@ SPECIAL: dict[str, Any] = {
     "roster": st.lists(st.text(max_size=32), max_size=16),
     "view": st.dictionaries(st.text(max_size=8), PLAIN, max_size=2),
     "figures": st.dictionaries(st.text(max_size=8), PLAIN, max_size=8),
-    "retryable": st.booleans(),
-    "fatal": st.booleans(),
-    **dict.fromkeys(("ref", "epoch", "tick", "last_seq", "applied"), U32),
-    **dict.fromkeys(("seat", "stream"), st.integers(0, 255)),
+    **dict.fromkeys(("retryable", "fatal", "open", "private", "resumed", "missed"), st.booleans()),
+    **dict.fromkeys(("ref", "epoch", "tick", "last_seq", "applied", "event_tick", "event_index", "resume_s"), U32),
+    **dict.fromkeys(("seat", "stream", "part", "parts"), st.integers(0, 255)),
 }
+OWN = {("error", "code"): st.integers(0, 2**16)}
 
 
 def any_message(cls: type[Message]) -> st.SearchStrategy[Message]:
-    return st.builds(cls, **{f.name: SPECIAL.get(f.name, st.text(max_size=24)) for f in attrs.fields(cls)})
+    return st.builds(
+        cls,
+        **{f.name: OWN.get((cls.kind, f.name), SPECIAL.get(f.name, st.text(max_size=24))) for f in attrs.fields(cls)},
+    )
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
