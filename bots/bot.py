@@ -1,109 +1,109 @@
-"""One bot: its control connection, its seat, what it sends and what it makes of its frames.
+"""One bot: its seat, what it sends and what it makes of its frames.
 
 Every bot does all that a client does on the wire, by the same pure parts as `netcode.client` (ControlChannel,
-ClientEnd, Play). A *full* one also reads every frame, checks it (ticks are new, the seat's own values are there,
-everybody is inside the world) and lets its brain decide from it; a *lean* one keeps its eyes shut: its inputs are
-real, but from a seed alone. A frame that fails a check is counted by its kind, and the bot plays on.
+ClientEnd, Play): it proves a UDP path, falls back to the control channel when datagrams do not pass and returns when
+they do, and resumes its session when the control connection is lost (`bots.control`). A *full* one also reads every
+frame, checks it (ticks are new, the seat's own values are there, everybody is inside the world) and lets its brain
+decide from it; a *lean* one keeps its eyes shut: its inputs are real, but from a seed alone. A few full ones predict
+their own moves, too. A frame that fails a check is counted by its kind, and the bot plays on.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-import trio
-
 from bots.brain import Brain, inside_world, make_brain
+from bots.control import Control, Identity
 from bots.report import PlayerSeries
+from game.fixed import UNIT_BITS
 from netcode import messages
-from netcode.certificate import client_trust
-from netcode.client import parse_address
-from netcode.control import PROTOCOL, ControlChannel, message_bytes
-from netcode.errors import BadFrame, ErrorCode, ProtocolError, RemoteError, error_code
+from netcode.control import realtime_bytes
+from netcode.errors import BadFrame, ErrorCode, RemoteError, error_code
 from netcode.frame import Frame
 from netcode.messages import Message
 from netcode.play import Play
 from netcode.realtime import ClientEnd
-from netcode.seal import Suite
-from netcode.tcp import ByteLink, LinkClosed
+from netcode.seal import DatagramType, Suite
+from netcode.tcp import ByteLink
 
 if TYPE_CHECKING:
     from bots.swarm import Swarm
 
-ANSWER_S = 20.0
-
-
-@attrs.frozen
-class Identity:
-    """Who a bot is, and where it plays."""
-
-    server: str
-    transport: str
-    trust: str | None
-    seed: int
-    player: int
-    name: str
-    secret: bytes
+USUAL_GAME = "arena"
+FAR_BEHIND = 1.5
+"""Ticks from input to input that steering asks for when far too many wait."""
+_INPUT = bytes([DatagramType.INPUT])
+_WORLD_UNIT = float(1 << UNIT_BITS)
 
 
 class Bot:
-    """One player of a swarm. `full`: it reads every frame, checks it, and decides from what it sees."""
+    """One player of a swarm. `full`: it reads every frame, checks it, and decides from what it sees; `predicts`: and
+    predicts its own moves."""
 
-    def __init__(self, who: Identity, swarm: Swarm, *, full: bool) -> None:
+    def __init__(self, who: Identity, swarm: Swarm, *, full: bool, predicts: bool = False) -> None:
         self.who = who
         self.full = full
+        self.predicts = predicts
         self.series = PlayerSeries()
         self.faults: dict[str, int] = {}
-        self.error: Exception | None = None
-        """Why the session ended; None while it lives."""
         self.frame_bytes = 0
         """Bytes of all frames so far."""
-        self.link: ByteLink
         self.end: ClientEnd
         self.udp_port = 0
+        self.last_event = (0, 0)
+        """Tick and index of the newest event that came."""
+        self.away = False
+        """The connection is lost, or the seat not given back yet: nothing is sent."""
         self._swarm = swarm
-        self._channel = ControlChannel(server=False)
+        self._control = Control(who, self)
         self._games: list[str] = []
         self._sending = True
+        self._behind = False
         self._play: Play | None = None
         self._brain: Brain
         self._inside: Callable[[Frame], bool] | None = None
-        self._behind = 0.0
-        self._ref = 0
-        self._answers: dict[int, tuple[trio.Event, list[Message]]] = {}
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Logged in, until the block ends. Raises OSError, RemoteError, and what `ByteLink.client` raises.
-
-        The nursery's exception groups go to the caller: `bots.crew` takes them apart.
-        """
-        who = self.who
-        host, port = parse_address(who.server)
-        async with trio.open_nursery() as nursery:
-            self.link = await ByteLink.client(host, port, client_trust(host, who.trust), nursery)
+        """Logged in, until the block ends. Raises what `Control.session` raises."""
+        async with self._control.session():
             try:
-                nursery.start_soon(self._read)
-                await self._log_in()
                 yield
             finally:
                 if self._play is not None:
                     self._swarm.remove(self)
-                with trio.CancelScope(shield=True):
-                    await self.link.aclose()
-                nursery.cancel_scope.cancel()
+
+    @property
+    def link(self) -> ByteLink:
+        """The control connection of the moment."""
+        return self._control.link
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the session ended; None while it lives."""
+        return self._control.error
+
+    @property
+    def trouble(self) -> Exception | None:
+        """The same, or why the connection is lost just now."""
+        return self._control.trouble
 
     @property
     def alive(self) -> bool:
         """Whether the session lives."""
-        return self.error is None
+        return self._control.alive
 
     @property
     def settled(self) -> bool:
         """Whether everything that was sent is acknowledged."""
-        return self._play is None or self._play.window.acknowledged == self._play.window.newest
+        return not self.in_flight
+
+    @property
+    def in_flight(self) -> int:
+        """Inputs that were sent and not acknowledged."""
+        return 0 if self._play is None else self._play.window.newest - self._play.window.acknowledged
 
     @property
     def tick_hz(self) -> int:
@@ -115,81 +115,99 @@ class Bot:
         """Id of the room that the bot sits in; "" before it has a seat."""
         return self._play.info.room if self._play is not None else ""
 
+    @property
+    def by_datagram(self) -> bool:
+        """Whether its inputs go by datagram just now."""
+        return self.who.transport == "udp" and not self.away and self.end.proven
+
     def stop_inputs(self) -> None:
         """Send nothing new; what is unacknowledged is still repeated."""
         self._sending = False
 
-    async def open_room(self) -> tuple[str, int]:
-        """Open a room of the server's (first) game: its id and its seats. Raises RemoteError."""
-        answer = await self._ask(messages.CreateRoom(game=self._games[0] if self._games else ""))
+    async def open_room(self, game: str = "", options: Mapping[str, str] | None = None) -> tuple[str, int]:
+        """Open a room: its id and its seats. Without `game`: of the arena, or else of the server's first one.
+
+        Raises RemoteError.
+        """
+        games = self._games
+        game = game or (USUAL_GAME if USUAL_GAME in games or not games else games[0])
+        answer = await self._control.ask(messages.CreateRoom(game=game, options=dict(options or {})))
         assert isinstance(answer, messages.RoomCreated)
         return answer.room, answer.seats
 
     async def join(self, room: str) -> None:
         """Take a seat in this room and play. Raises RemoteError."""
-        await self._ask(messages.Join(room=room))
+        await self._control.ask(messages.Join(room=room))
         assert self._play is not None
         self._swarm.add(self, self.link.peer[0])
 
     async def leave(self) -> None:
         """Give the seat up and take the server's books. Raises RemoteError."""
-        left = await self._ask(messages.Leave())
+        left = await self._control.ask(messages.Leave())
         assert isinstance(left, messages.Left)
         self.series.left = (left.last_seq, left.applied)
 
     async def rooms(self) -> list[dict[str, Any]]:
         """The server's rooms. Raises RemoteError."""
-        answer = await self._ask(messages.ListRooms())
+        answer = await self._control.ask(messages.ListRooms())
         assert isinstance(answer, messages.Rooms)
         return answer.rooms
 
     async def stats(self, window_s: int) -> dict[str, Any]:
         """The server's own figures. Raises RemoteError."""
-        answer = await self._ask(messages.StatsRequest(window_s=window_s))
+        answer = await self._control.ask(messages.StatsRequest(window_s=window_s))
         assert isinstance(answer, messages.Stats)
         return answer.figures
 
     def tally(self) -> None:
-        """Bring the series' counts of inputs up to date."""
+        """Bring the series' counts up to date."""
+        series = self.series
+        series.reconnects = self._control.reconnects
         if self._play is not None:
-            self.series.sent, self.series.acknowledged = self._play.window.newest, self._play.window.acknowledged
+            series.sent, series.acknowledged = self._play.window.newest, self._play.window.acknowledged
+            series.fallbacks += self.end.fallbacks
+            self.end.fallbacks = 0
 
     # -- what the swarm calls -----------------------------------------------------------------------------------------
 
-    def datagram(self, now: float) -> bytes | None:
-        """What to send in this slice: an input, or a probe until the path is proven."""
+    def turn(self, now: float) -> bytes | None:
+        """Say what is to be said in this slice; returns the datagram, if it takes one: an input, or a probe."""
+        if self.away or self._play is None:
+            return None
+        if self.who.transport == "tcp":
+            self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self._play, now)), now)
+            return None
         end = self.end
-        if not end.proven:
-            return end.due(now)
-        return end.seal_input(self.input_packet(end.acks.ack, now), now)
+        if end.usable(now):
+            return end.seal_input(self._input_packet(self._play, now), now)
+        if end.blocked(now):
+            self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self._play, now)), now)
+        return end.due(now)
 
-    def input_packet(self, ack: tuple[int, int], now: float) -> bytes:
-        """The next input packet; steered like a client's clock by leaving one out when too many wait on the server."""
-        play = self._play
-        assert play is not None
-        if not self._sending:
-            return play.repeat_packet(ack)
-        self._behind += play.input_period_s * play.info.tick_hz - 1.0
-        if self._behind >= 1.0:
-            self._behind -= 1.0
+    def _input_packet(self, play: Play, now: float) -> bytes:
+        """The next input packet. The clock of slices has one beat a tick: an input is left out when one too many waits
+        on the server, and every second one when far too many do (after an outage)."""
+        ack = self.end.acks.ack
+        self._behind = not self._behind and play.input_period_s * play.info.tick_hz > FAR_BEHIND
+        if not self._sending or self._behind or not play.beat():
             return play.repeat_packet(ack)
         changed = self._brain.decide(play.newest if self.full else None)
         if changed:
             play.want(**changed)
         return play.next_packet(ack, now)
 
-    def take_frame(self, data: bytes, size: int, now: float) -> None:
+    def take_frame(self, data: bytes, size: int, now: float, by_datagram: bool) -> None:
         """A frame came at `now`. Reading a view takes its time, so it waits until all that has come is timed."""
         self.frame_bytes += size
         if self.full:
-            self._swarm.read_later(self, data, size, now)
+            self._swarm.read_later(self, data, size, now, by_datagram)
         else:
-            self.read_frame(data, size, now)
+            self.read_frame(data, size, now, by_datagram)
 
-    def read_frame(self, data: bytes, size: int, now: float) -> None:
+    def read_frame(self, data: bytes, size: int, now: float, by_datagram: bool) -> None:
         """Acknowledge, time and check the frame that came at `now`."""
         play, series = self._play, self.series
-        if play is None:
+        if play is None or self.away:
             return
         try:
             frame = play.receive(data, now)
@@ -199,13 +217,18 @@ class Bot:
         if frame is None:
             return
         if frame.acks is not None:
-            self.end.acks.acknowledged(*frame.acks, now)
-        if not series.frame(frame.tick, now, size):
+            self.end.acknowledged(*frame.acks, now)
+        if not series.frame(frame.tick, now, size, by_datagram):
             self._fault("tick_repeated")
         if play.rtt_ms:
             series.round_trips(play.rtt_ms, now)
         if self.full:
             self._check_view(play, frame)
+        if play.predictor is not None:
+            books = play.predictor.corrections
+            series.corrected(books.compared, (off / _WORLD_UNIT for off in books.recent), now)
+            books.compared = 0
+            books.recent.clear()
 
     def _check_view(self, play: Play, frame: Frame) -> None:
         if play.newest is not frame and self.who.transport == "tcp":
@@ -224,76 +247,59 @@ class Bot:
             return None
         return play.newest.values("score")[play.info.seat]
 
-    # -- the control connection ---------------------------------------------------------------------------------------
+    # -- what the control connection tells ----------------------------------------------------------------------------
 
-    async def _log_in(self) -> None:
-        await self._ask(messages.Hello(protocol=PROTOCOL, agent="holdfast bot"))
-        welcome = await self._ask(messages.Login(secret=self.who.secret, name=self.who.name))
-        assert isinstance(welcome, messages.Welcome)
+    def welcomed(self, welcome: messages.Welcome) -> None:
+        """Logged in, or back: fresh keys."""
+        before = self.end.connection if self._play is not None else None
+        if self._play is not None:
+            self.series.fallbacks += self.end.fallbacks
         self.udp_port, self._games = welcome.udp_port, welcome.games
         self.end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down, Suite(welcome.suite))
+        if before is not None:
+            self._swarm.moved(self, before)
+            if not welcome.room:
+                self._control.end(RemoteError(ErrorCode.NOT_SEATED, "the seat was not kept"))
 
-    async def _ask(self, message: Message) -> Message:
-        self._check()
-        self._ref += 1
-        answered, box = trio.Event(), list[Message]()
-        self._answers[self._ref] = (answered, box)
-        self.link.write(message_bytes(attrs.evolve(message, ref=self._ref)))
-        try:
-            with trio.fail_after(ANSWER_S):
-                await answered.wait()
-        except trio.TooSlowError:
-            raise RemoteError(ErrorCode.TIMED_OUT, f"no answer to {message.kind} within {ANSWER_S:g} s") from None
-        if not box:
-            self._check()
-        answer = box[0]
-        if isinstance(answer, messages.Error):
-            raise RemoteError(error_code(answer.code), answer.message)
-        return answer
+    def lost(self) -> None:
+        """The control connection is gone: nothing is sent until the seat is back."""
+        self.away = True
 
-    def _check(self) -> None:
-        if self.error is not None:
-            raise self.error
-
-    async def _read(self) -> None:
-        receive, channel = self.link.receive, self._channel
-        try:
-            while data := await receive():
-                for item in channel.receive_data(data):
-                    if isinstance(item, bytes):
-                        self.take_frame(item[1:], len(item), trio.current_time())
-                    else:
-                        self._take(item)
-            self._ended(RemoteError(ErrorCode.SESSION_GONE, "the server has closed the connection"))
-        except (LinkClosed, ProtocolError) as error:
-            self._ended(error)
-            self.link.close()
-
-    def _take(self, item: Message) -> None:
+    def take(self, item: Message | bytes) -> None:
+        """What came over the control connection."""
         match item:
+            case bytes():
+                self._swarm.heard(self, item)
             case messages.Seated():
-                self._play = Play(item, decode=self.full)
-                self._brain = make_brain(self._play.info, self.who.seed, self.who.player, sees=self.full)
-                self._inside = inside_world(self._play.info) if self.full else None
-            case messages.Events() if self._play is not None:
-                for _, _, kind, data in item.events:
-                    if kind == "skipped" and data[0] == self._play.info.seat:
-                        self.series.skipped += data[-1] - data[-2] + 1
-            case messages.Error() if item.fatal or item.code == ErrorCode.ROOM_CLOSED.number:
-                self._ended(RemoteError(error_code(item.code), item.message))
+                self._seated(item)
+            case messages.Events():
+                self._take_events(item)
+            case messages.Error() if item.code == ErrorCode.ROOM_CLOSED.number or (self.away and not item.ref):
+                self._control.end(RemoteError(error_code(item.code), item.message))
             case _:
                 pass
-        answer = self._answers.pop(item.ref, None)
-        if answer is not None:
-            answered, box = answer
-            box.append(item)
-            answered.set()
 
-    def _ended(self, error: Exception) -> None:
-        if self.error is None:
-            self.error = error
-        for answered, _ in self._answers.values():
-            answered.set()
+    def _seated(self, message: messages.Seated) -> None:
+        if self._play is not None and message.resumed:
+            self._play.resume(message)
+            self.away = False
+            return
+        if message.parts or not message.inputs:
+            raise RemoteError(ErrorCode.NOT_ALLOWED, f"bots play games of rows, which {message.game} is not")
+        game = self._swarm.rules(message) if self.predicts else None
+        self._play = Play(message, decode=self.full, game=game)
+        self.predicts = self._play.predictor is not None
+        self._brain = make_brain(self._play.info, self.who.seed, self.who.player, sees=self.full)
+        self._inside = inside_world(self._play.info) if self.full else None
+
+    def _take_events(self, message: messages.Events) -> None:
+        play = self._play
+        for tick, index, kind, data in message.events:
+            if (tick, index) <= self.last_event:
+                continue
+            self.last_event = (tick, index)
+            if kind == "skipped" and play is not None and data[0] == play.info.seat:
+                self.series.skipped += data[-1] - data[-2] + 1
 
     def _fault(self, kind: str) -> None:
         self.faults[kind] = self.faults.get(kind, 0) + 1

@@ -1,6 +1,7 @@
 """How bots decide what to want: pure and seeded, so that a run can be repeated.
 
-    ArenaBrain   reads its frames: goes for the nearest living player, leads its aim, side-steps shots
+    ArenaBrain   reads its frames: fights the nearest foe in sight, leads its aim, side-steps shots, fetches
+                 what it needs
     RandomWalk   reads nothing: for any game, and for lean bots, which do not decode views
 
 A brain returns only the fields that change; what it does not name stays as it was. Cheap: a decision takes 10 to 30 µs,
@@ -11,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Protocol
 
 from game.api import Input
-from game.arena import maps, match, movement, rules, shots
+from game.arena import lives, maps, movement, rules, shots, weapons
 from game.fixed import UNIT_BITS
 from netcode.frame import Frame
 from netcode.play import SeatInfo
@@ -62,7 +64,7 @@ class Dice:
 def make_brain(info: SeatInfo, seed: int, player: int, *, sees: bool) -> Brain:
     """The brain for a seat: the arena's own where the bot sees its frames, else one that walks at random."""
     if sees and info.game == rules.Arena.name and "x" in {field.name for field in info.layout.shared}:
-        return ArenaBrain(seed, player, info.seat, info.tick_hz, info.options.get("map", 0))
+        return ArenaBrain(seed, player, info.seat, info.tick_hz, info.options)
     return RandomWalk(seed, player, info.inputs, info.tick_hz)
 
 
@@ -101,29 +103,41 @@ class RandomWalk:
 
 
 class ArenaBrain:
-    """Plays the arena from what its frames show."""
+    """Plays the arena from what its frames show: fights whoever is in sight, else fetches what it needs."""
 
-    NEAR_UNITS = 110
-    FAR_UNITS = 200
-    RANGE_UNITS = 500
+    NEAR_UNITS = 130
+    FAR_UNITS = 240
+    RANGE_UNITS = 340
+    RAIL_UNITS = (220, 800)
+    """Where the rail is worth a charge: nearer than this the blaster does it, farther off it would miss."""
     DANGER_UNITS = 180
-    WOBBLE = 350
-    """How far off the aim may be, in 65536ths of a turn."""
+    WOBBLE = 700
+    """How far off the aim may be, in 65536ths of a turn; it drifts, as a hand does."""
+    HURT_HP = 50
+    """From here down health comes first."""
+    LAG_S = 0.1
+    """From what a frame shows to the tick that the answer counts in, roughly."""
 
-    def __init__(self, seed: int, player: int, seat: int, tick_hz: int, map_number: int = 0) -> None:
-        walls = maps.MAPS[map_number]
+    def __init__(self, seed: int, player: int, seat: int, tick_hz: int, options: Mapping[str, int]) -> None:
+        number = options.get("map", 0)
+        walls = maps.MAPS[number]
         self._dice = Dice(seed, player)
         self._seat = seat
         self._hz = tick_hz
+        self._teams = options.get("teams", 0) > 0
         self._solid = walls.solid.tolist()
         self._width = walls.width
+        self._kinds = walls.item_kind.tolist()
+        self._tiles = walls.item_tile.tolist()
+        self._ways = _ways_of(number)
         self._shot_step = shots.SHOT_UNITS_S / tick_hz
-        self._life = shots.LIFE_MS * tick_hz // 1000
         self._side = 1 if self._dice.below(2) else -1
         self._wish = (0, 0)
         self._keep_until = 0
+        self._off = 0
         self._before: tuple[int, list[int], list[int]] | None = None
-        self._sighted: tuple[int, int, bool] = (-1, 0, False)
+        self._foe, self._look_at = -1, 0
+        self._item, self._errand_until = -1, 0
 
     def decide(self, frame: Frame | None) -> Mapping[str, int]:
         """Move, aim and fire for the next tick."""
@@ -131,111 +145,154 @@ class ArenaBrain:
             return {}
         xs, ys, states = frame.values("x"), frame.values("y"), frame.values("state")
         seat, tick = self._seat, frame.tick
-        if states[seat] != match.ALIVE:
+        if states[seat] not in _LIVING:
             self._before = None
+            self._foe = -1
             return {"move_x": 0, "move_y": 0, "buttons": 0}
         x, y = xs[seat], ys[seat]
-        foe = self._nearest(x, y, xs, ys, states)
+        foe = self._target(frame, x, y, xs, ys, states)
         if foe < 0:
-            wish, wanted = self._roam(tick, x, y), {"buttons": 0}
+            wish = self._fetch(frame, x, y)
+            wanted = {"buttons": 0, "aim": _HEADINGS[wish]} if wish in _HEADINGS else {"buttons": 0}
         else:
             dx, dy = (xs[foe] - x) / 256.0, (ys[foe] - y) / 256.0
             far = math.hypot(dx, dy)
-            sighted = self._sees(tick, foe, x, y, xs[foe], ys[foe], far)
-            wanted = self._shoot(tick, foe, dx, dy, far, xs, ys, sighted)
-            wish = self._approach(tick, dx, dy, far, sighted, x, y)
+            wanted = self._shoot(frame, foe, dx, dy, far, xs, ys)
+            wish = self._approach(tick, dx, dy, far, x, y)
         wish = self._dodge(frame, x, y) or wish
         self._before = (tick, xs, ys)
         wanted["move_x"], wanted["move_y"] = self._wish = wish
         return wanted
 
-    def _nearest(self, x: int, y: int, xs: list[int], ys: list[int], states: list[int]) -> int:
-        best, found = 1 << 62, -1
-        for other, state in enumerate(states):
-            if state == match.ALIVE and other != self._seat:
-                apart = (xs[other] - x) ** 2 + (ys[other] - y) ** 2
-                if apart < best:
-                    best, found = apart, other
-        return found
+    def _target(self, frame: Frame, x: int, y: int, xs: list[int], ys: list[int], states: list[int]) -> int:
+        """The nearest foe in sight, -1 for none; looked for anew a few times a second."""
+        foe, tick = self._foe, frame.tick
+        if tick < self._look_at and (foe < 0 or states[foe] == lives.ALIVE):
+            return foe
+        self._look_at = tick + self._hz // 6
+        sides = frame.values("team") if self._teams else None
+        near = sorted(
+            ((xs[other] - x) ** 2 + (ys[other] - y) ** 2, other)
+            for other, state in enumerate(states)
+            if state == lives.ALIVE and other != self._seat and (sides is None or sides[other] != sides[self._seat])
+        )
+        self._foe = -1
+        for square, other in near[:3]:
+            far = math.sqrt(square) / 256.0
+            if far < self.RAIL_UNITS[1] and self._sees(x, y, xs[other], ys[other], far):
+                self._foe = other
+                break
+        return self._foe
 
-    def _sees(self, tick: int, foe: int, x: int, y: int, to_x: int, to_y: int, far: float) -> bool:
-        """Whether no wall is in between; asked anew a few times a second."""
-        who, until, sighted = self._sighted
-        if who == foe and tick < until:
-            return sighted
+    def _sees(self, x: int, y: int, to_x: int, to_y: int, far: float) -> bool:
+        """Whether no wall is in between."""
         steps = 1 + int(far) // 24
         bits, width, solid = maps.TILE_BITS, self._width, self._solid
-        sighted = not any(
+        return not any(
             solid[((y + (to_y - y) * i // steps) >> bits) * width + ((x + (to_x - x) * i // steps) >> bits)]
             for i in range(1, steps)
         )
-        self._sighted = (foe, tick + self._hz // 6, sighted)
-        return sighted
 
     def _shoot(
-        self, tick: int, foe: int, dx: float, dy: float, far: float, xs: list[int], ys: list[int], sighted: bool
+        self, frame: Frame, foe: int, dx: float, dy: float, far: float, xs: list[int], ys: list[int]
     ) -> dict[str, int]:
+        seat, tick = self._seat, frame.tick
+        beam = self.RAIL_UNITS[0] <= far and frame.mine("charges", seat) > 0
         if self._before is not None and tick > self._before[0]:
-            _, old_xs, old_ys = self._before
-            flight = far / self._shot_step / (tick - self._before[0]) / 256.0
-            reach = movement.SPEED_UNITS_S / self._hz * (far / self._shot_step)
-            dx += min(max((xs[foe] - old_xs[foe]) * flight, -reach), reach)
-            dy += min(max((ys[foe] - old_ys[foe]) * flight, -reach), reach)
-        aim = int(math.atan2(dy, dx) * (65536 / math.tau)) + self._dice.between(-self.WOBBLE, self.WOBBLE)
-        fires = sighted and far < self.RANGE_UNITS
-        return {"aim": aim & 0xFFFF, "buttons": rules.FIRE if fires else 0}
+            then, old_xs, old_ys = self._before
+            ticks = 256.0 * (tick - then)
+            reach = movement.SPEED_UNITS_S / self._hz * 1.05
+            lag = self.LAG_S * self._hz
+            # The rail hits where we see the foe, a shot where it will be; either starts where we shall be.
+            flight = 0.0 if beam else lag + far / self._shot_step
+            dx += _within((xs[foe] - old_xs[foe]) / ticks, reach) * flight
+            dy += _within((ys[foe] - old_ys[foe]) / ticks, reach) * flight
+            dx -= _within((xs[seat] - old_xs[seat]) / ticks, reach) * lag
+            dy -= _within((ys[seat] - old_ys[seat]) / ticks, reach) * lag
+        self._off = (self._off * 7 + self._dice.between(-self.WOBBLE, self.WOBBLE)) // 8
+        aim = int(math.atan2(dy, dx) * (65536 / math.tau)) + self._off
+        fires = weapons.RAIL if beam else weapons.FIRE if far < self.RANGE_UNITS else 0
+        return {"aim": aim & 0xFFFF, "buttons": fires}
 
-    def _approach(self, tick: int, dx: float, dy: float, far: float, sighted: bool, x: int, y: int) -> tuple[int, int]:
+    def _approach(self, tick: int, dx: float, dy: float, far: float, x: int, y: int) -> tuple[int, int]:
         if tick < self._keep_until and not self._stuck(tick, x, y):
             return self._wish
-        if not sighted or self._stuck(tick, x, y):
-            if self._stuck(tick, x, y) or self._dice.below(3) == 0:
-                return self._roam(tick, x, y)
-            self._keep_until = tick + self._hz // 4
-            return _towards(dx, dy)
         self._keep_until = tick + self._dice.between(self._hz // 8, self._hz // 2)
-        if self._dice.below(4) == 0:
+        if self._dice.below(4) == 0 or self._stuck(tick, x, y):
             self._side = -self._side
         along = 1.0 if far > self.FAR_UNITS else -1.0 if far < self.NEAR_UNITS else 0.0
         return _towards(dx * along - dy * self._side, dy * along + dx * self._side)
 
-    def _roam(self, tick: int, x: int, y: int) -> tuple[int, int]:
-        if tick < self._keep_until and self._wish != (0, 0) and not self._stuck(tick, x, y):
-            return self._wish
-        self._keep_until = tick + self._dice.between(self._hz // 3, self._hz)
-        return _EIGHT_WAYS[self._dice.below(8)]
+    def _fetch(self, frame: Frame, x: int, y: int) -> tuple[int, int]:
+        """The way to the item that is needed most, or to any: others are met there."""
+        tick = frame.tick
+        at = (y >> maps.TILE_BITS) * self._width + (x >> maps.TILE_BITS)
+        if tick >= self._errand_until or at == self._tiles[self._item]:
+            self._errand_until = tick + self._dice.between(2 * self._hz, 5 * self._hz)
+            self._item = self._needed(frame, at)
+        to = self._ways[self._item][at]
+        middle = 1 << (maps.TILE_BITS - 1)
+        off_x = ((to % self._width) << maps.TILE_BITS) + middle - x
+        off_y = ((to // self._width) << maps.TILE_BITS) + middle - y
+        slack = 6 << UNIT_BITS
+        return (off_x > slack) - (off_x < -slack), (off_y > slack) - (off_y < -slack)
+
+    def _needed(self, frame: Frame, at: int) -> int:
+        there, seat = frame.values("pickups")[0], self._seat
+        if frame.mine("hp", seat) <= self.HURT_HP:
+            kinds = {maps.HEALTH, maps.SHIELD}
+        elif frame.mine("charges", seat) < 2:
+            kinds = {maps.CHARGES}
+        else:
+            return self._dice.below(len(self._tiles))
+        width = self._width
+        found = [
+            (abs(tile % width - at % width) + abs(tile // width - at // width), item)
+            for item, (kind, tile) in enumerate(zip(self._kinds, self._tiles, strict=True))
+            if kind in kinds and there >> item & 1
+        ]
+        return min(found)[1] if found else self._dice.below(len(self._tiles))
 
     def _stuck(self, tick: int, x: int, y: int) -> bool:
         """Whether we wanted to move and did not."""
         if self._before is None or self._wish == (0, 0):
             return False
         _, xs, ys = self._before
-        return abs(xs[self._seat] - x) + abs(ys[self._seat] - y) < 256
+        return abs(xs[self._seat] - x) + abs(ys[self._seat] - y) < 512
 
     def _dodge(self, frame: Frame, x: int, y: int) -> tuple[int, int] | None:
         """A step aside when somebody's shot comes this way and is noticed."""
-        births = frame.values("shot_born")
-        if not any(births) or self._dice.below(3):
+        flying = frame.values("shot")
+        if not any(flying) or self._dice.below(4):
             return None
-        words = frame.values("shot")
-        now = frame.tick % shots.AGES + 1
-        at_x, at_y = x / 256.0, y / 256.0
-        for slot, born in enumerate(births):
-            if not born or slot // shots.SLOTS == self._seat:
+        xs, ys = frame.values("x"), frame.values("y")
+        for shooter, shot in enumerate(flying):
+            if not shot or shooter == self._seat or shot & 128:
                 continue
-            word = words[slot]
-            rel_x, rel_y = at_x - (word & 2047), at_y - (word >> 11 & 2047)
-            if abs(rel_x) + abs(rel_y) > 1000:
+            # Where the shooter is now is close enough to where it was when it fired.
+            rel_x, rel_y = (x - xs[shooter]) / 256.0, (y - ys[shooter]) / 256.0
+            if abs(rel_x) + abs(rel_y) > 600:
                 continue
-            angle = (word >> 22 & 1023) * (math.tau / 1024)
+            angle = (shot >> 8) * (math.tau / 256)
             cos, sin = math.cos(angle), math.sin(angle)
-            ahead = rel_x * cos + rel_y * sin - (now - born) % shots.AGES * self._shot_step
+            ahead = rel_x * cos + rel_y * sin - (frame.tick + 1 - (shot & 127)) % shots.AGES * self._shot_step
             aside = rel_y * cos - rel_x * sin
             if 0 < ahead < self.DANGER_UNITS and abs(aside) < 34:
                 away = 1 if aside >= 0 else -1
                 self._keep_until = frame.tick + self._hz // 6
                 return _towards(-sin * away, cos * away)
         return None
+
+
+@cache
+def _ways_of(map_number: int) -> list[list[int]]:
+    """The map's ways to its items, as plain numbers; shared by all bots."""
+    ways: list[list[int]] = maps.ways(maps.MAPS[map_number]).tolist()
+    return ways
+
+
+def _within(value: float, limit: float) -> float:
+    return min(max(value, -limit), limit)
 
 
 def _towards(dx: float, dy: float) -> tuple[int, int]:
@@ -249,7 +306,12 @@ def _towards(dx: float, dy: float) -> tuple[int, int]:
     )
 
 
-_EIGHT_WAYS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
+_HEADINGS = {
+    way: eighth * 8192
+    for eighth, way in enumerate(((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)))
+}
+"""Where one looks who walks this way, 16-bit turns."""
+_LIVING = (lives.ALIVE, lives.PROTECTED)
 
 
 def inside_world(info: SeatInfo) -> Callable[[Frame], bool] | None:

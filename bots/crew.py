@@ -19,13 +19,17 @@ from typing import Any
 import attrs
 import trio
 
-from bots.bot import Bot, Identity
+from bots.bot import Bot
+from bots.control import Identity
 from bots.report import Tally
 from bots.swarm import Swarm
-from netcode.errors import ProtocolError
+from netcode.conditions import Conditions
+from netcode.errors import NetcodeError, ProtocolError
 
 LOGINS_MAX = 64
 """Bots that log in at the same time."""
+PREDICTING_MAX = 8
+"""Full bots of a process that predict their own moves: it costs them 0.1 ms a frame."""
 SETTLE_S = 2.0
 LEAVE_S = 15.0
 HEARTBEAT_S = 0.01
@@ -49,6 +53,11 @@ class Plan:
     full_share: float = 1.0
     seed: int = 1
     trust: str | None = None
+    game: str = ""
+    """"": the arena, or else the server's first game."""
+    options: dict[str, str] = attrs.field(factory=dict)
+    link: str = ""
+    """Conditions of the link, as `Conditions.parse` takes them."""
     first: int = 0
     """Number of the first player: processes share the players, whole rooms each."""
 
@@ -88,6 +97,8 @@ class Crew:
         self.ready = trio.Event()
         """All bots play, or have failed."""
         self.go = trio.Event()
+        self.enough = trio.Event()
+        """Set it to end the window before its time."""
         self.done = trio.Event()
         """The window is over."""
         self.bots: list[Bot] = []
@@ -97,7 +108,7 @@ class Crew:
         self.after: dict[str, Any] | None = None
         """The server's own figures at the two ends of the window, when it tells them."""
         self.measured_s = 0.0
-        self._swarm = Swarm()
+        self._swarm = Swarm(Conditions.parse(plan.link) if plan.link else None)
         self._rooms: dict[int, _RoomSlot] = {}
         self._logins = trio.CapacityLimiter(LOGINS_MAX)
         self._waiting = plan.players
@@ -112,9 +123,12 @@ class Crew:
     async def run(self, *, ask_server: bool = False) -> Tally:
         """Play; returns what was measured. `ask_server` takes the server's own figures, too."""
         plan = self.plan
+        predicting = 0
         for player in range(plan.first, plan.first + plan.players):
-            who = plan.identity(player)
-            self.bots.append(Bot(who, self._swarm, full=plan.is_full(player)))
+            full = plan.is_full(player)
+            predicts = full and predicting < PREDICTING_MAX
+            predicting += predicts
+            self.bots.append(Bot(plan.identity(player), self._swarm, full=full, predicts=predicts))
         async with trio.open_nursery() as nursery:
             await nursery.start(self._swarm.run)
             nursery.start_soon(self._heartbeat)
@@ -136,7 +150,8 @@ class Crew:
         for bot in self.bots:
             bot.series.open(start)
         self._measuring = True
-        await trio.sleep_until(start + self.plan.seconds)
+        with trio.move_on_at(start + self.plan.seconds):
+            await self.enough.wait()
         end = trio.current_time()
         self._measuring = False
         for bot in self.bots:
@@ -163,8 +178,8 @@ class Crew:
                 self.playing.append(bot)
                 self._entered()
                 await self._leave.wait()
-                if bot.error is not None:
-                    raise bot.error
+                if bot.trouble is not None:
+                    raise bot.trouble
                 with trio.fail_after(LEAVE_S):
                     await bot.leave()
         except Exception as error:
@@ -184,10 +199,10 @@ class Crew:
         slot = self._rooms.setdefault(number, _RoomSlot())
         async with slot.lock:
             if not slot.seats:
-                slot.ids[0], slot.seats = await bot.open_room()
+                slot.ids[0], slot.seats = await bot.open_room(self.plan.game, self.plan.options)
             part = place // slot.seats  # a game with fewer seats than bots were to share a room gets more rooms
             if part not in slot.ids:
-                slot.ids[part], _ = await bot.open_room()
+                slot.ids[part], _ = await bot.open_room(self.plan.game, self.plan.options)
         await bot.join(slot.ids[part])
 
     async def _first_frame(self, bot: Bot) -> None:
@@ -210,7 +225,7 @@ class Crew:
             if bot.alive:
                 try:
                     return await bot.stats(window_s)
-                except ProtocolError:
+                except NetcodeError:
                     return None
         return None
 

@@ -29,7 +29,7 @@ _LOG_STEP = math.log(STEP)
 
 
 class Histogram:
-    """Durations in ms, counted in logarithmic buckets."""
+    """Durations in ms (or distances), counted in logarithmic buckets."""
 
     __slots__ = ("_counts", "_raw", "max_ms")
 
@@ -93,8 +93,9 @@ class Histogram:
 class PlayerSeries:
     """What one player sees while the window is open."""
 
-    __slots__ = ("_at", "_end", "_newest", "_seen", "_start", "acknowledged", "frame_bytes", "frames", "gaps", "left",
-                 "packets", "playing", "rtt", "sent", "skipped")  # fmt: skip
+    __slots__ = ("_at", "_end", "_newest", "_seen", "_start", "acknowledged", "compared", "corrections", "datagrams",
+                 "fallbacks", "frame_bytes", "frames", "gaps", "left", "packets", "playing", "reconnects", "rtt",
+                 "sent", "skipped")  # fmt: skip
 
     def __init__(self) -> None:
         self.playing = False
@@ -102,14 +103,21 @@ class PlayerSeries:
         self.frames = 0
         """Distinct ticks seen in the window."""
         self.packets = 0
-        """Frames received in the window, and their bytes on the wire."""
+        """Frames received in the window, their bytes on the wire, and how many came by datagram."""
         self.frame_bytes = 0
+        self.datagrams = 0
         self.gaps = Histogram()
         self.rtt = Histogram()
         self.sent = 0
         self.acknowledged = 0
         self.skipped = 0
         """Inputs that the room told to have skipped."""
+        self.fallbacks = 0
+        """How often inputs moved to the control channel because datagrams did not pass."""
+        self.reconnects = 0
+        self.compared = 0
+        """Frames of the window that were compared with a prediction, and how far those that differed were off."""
+        self.corrections: Histogram | None = None
         self.left: tuple[int, int] | None = None
         """The server's books when the seat was given up: last sequence, inputs applied."""
         self._newest = -1
@@ -130,12 +138,13 @@ class PlayerSeries:
             if open_ms > self.gaps.max_ms and self.gaps.count():
                 self.gaps.add(open_ms)
 
-    def frame(self, tick: int, now: float, size: int) -> bool:
+    def frame(self, tick: int, now: float, size: int, by_datagram: bool = True) -> bool:
         """A frame of this tick arrived; False when that tick had been seen already."""
         inside = self._start <= now < self._end
         if inside:
             self.packets += 1
             self.frame_bytes += size
+            self.datagrams += by_datagram
         ahead = tick - self._newest
         if ahead > 0:
             self._seen = (self._seen << min(ahead, _SEEN) | 1) & _SEEN_MASK
@@ -160,6 +169,14 @@ class PlayerSeries:
             for one_ms in rtt_ms:
                 self.rtt.add(one_ms)
         rtt_ms.clear()
+
+    def corrected(self, compared: int, off: Iterable[float], now: float) -> None:
+        """So many frames were compared with a prediction; those that differed were `off` by this, in world units."""
+        if self._start <= now < self._end:
+            self.compared += compared
+            self.corrections = self.corrections or Histogram()
+            for distance in off:
+                self.corrections.add(distance)
 
     @property
     def lost(self) -> int:
@@ -194,6 +211,10 @@ class Tally:
     lost: int = 0
     duplicated: int = 0
     reconnects: int = 0
+    fallbacks: int = 0
+    datagrams: int = 0
+    predicting: int = 0
+    compared: int = 0
     idle: int = 0
     """Players who could not play, or not to the end."""
     errors: dict[str, int] = attrs.field(factory=dict)
@@ -203,6 +224,7 @@ class Tally:
     rtt: Histogram = attrs.field(factory=Histogram)
     late: Histogram = attrs.field(factory=Histogram)
     """How late the bots' own loop was."""
+    corrections: Histogram = attrs.field(factory=Histogram)
 
     def add(self, series: PlayerSeries, *, full: bool) -> None:
         """Count one player in."""
@@ -216,6 +238,13 @@ class Tally:
         self.acknowledged += series.acknowledged
         self.lost += series.lost
         self.duplicated += series.duplicated
+        self.reconnects += series.reconnects
+        self.fallbacks += series.fallbacks
+        self.datagrams += series.datagrams
+        if series.corrections is not None:
+            self.predicting += 1
+            self.compared += series.compared
+            self.corrections.merge(series.corrections)
         self._worst(series.gaps.percentile(0.99))
         self.gaps.merge(series.gaps)
         self.rtt.merge(series.rtt)
@@ -259,8 +288,8 @@ class Tally:
 
 
 _SUMS = ("players", "full_clients", "rooms", "frames", "packets", "frame_bytes", "sent", "acknowledged", "lost",
-         "duplicated", "reconnects", "idle")  # fmt: skip
-_HISTOGRAMS = ("gaps", "rtt", "late")
+         "duplicated", "reconnects", "fallbacks", "datagrams", "predicting", "compared", "idle")  # fmt: skip
+_HISTOGRAMS = ("gaps", "rtt", "late", "corrections")
 
 
 def report(
@@ -268,6 +297,7 @@ def report(
     *,
     seconds: float,
     transport: str,
+    link: str = "",
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -276,8 +306,12 @@ def report(
     `frames_per_s`: distinct ticks that a player saw in the window, late ones too; a player who did not play counts as
     0. `frame_interval_ms`: between the arrivals of frames with increasing ticks at one client. `input_rtt_ms`: from
     an input's first sending to the frame that acknowledges it. `bytes_per_frame`: mean UDP payload (tcp: of the
-    realtime packet, without framing and TLS). `inputs` count from joining to leaving. What is not known (a server on
-    another machine, nothing acknowledged) is null.
+    realtime packet, without framing and TLS). `inputs` count from joining to leaving. `link`: the conditions that the
+    bots put on their link. `udp_share`: of the frames in the window, those that came by datagram; `fallbacks`: how
+    often a bot moved to the control channel because datagrams did not pass, `reconnects`: how often one resumed its
+    session. `corrections`: of the few bots that predict (`predicting`), how far the server's word was from the
+    prediction, in world units, over those of the `compared` frames that differed at all (`count`). What is not known
+    (a server on another machine, nothing acknowledged) is null.
     """
     seconds = max(seconds, 1e-9)
     server, lateness = _server(before, after)
@@ -288,6 +322,7 @@ def report(
         "seconds": _short(seconds),
         "tick_hz": tally.tick_hz,
         "transport": transport,
+        "link": link,
         "frames_per_s": {
             "min": _short((tally.frames_min or 0) / seconds),
             "mean": _short(tally.frames / max(1, tally.players) / seconds),
@@ -301,7 +336,17 @@ def report(
         "input_rtt_ms": {"p50": _short(tally.rtt.percentile(0.50)), "p99": _short(tally.rtt.percentile(0.99))},
         "bytes_per_frame": _short(tally.frame_bytes / tally.packets if tally.packets else None),
         "inputs": {name: getattr(tally, name) for name in ("sent", "acknowledged", "lost", "duplicated")},
+        "udp_share": _short(tally.datagrams / tally.packets if tally.packets else None),
+        "fallbacks": tally.fallbacks,
         "reconnects": tally.reconnects,
+        "corrections": {
+            "predicting": tally.predicting,
+            "compared": tally.compared,
+            "count": tally.corrections.count(),
+            "p50": _short(tally.corrections.percentile(0.50)),
+            "p99": _short(tally.corrections.percentile(0.99)),
+            "max": _short(tally.corrections.max_ms if tally.corrections.count() else None),
+        },
         "errors": dict(sorted(tally.errors.items())),
         "server": server,
         "tick_lateness_ms": lateness,

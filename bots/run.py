@@ -63,7 +63,9 @@ async def run_bots(
         tally, before, after, seconds = await _here(crew, local, show)
     else:
         tally, before, after, seconds = await _children(plans, local, show)
-    result = report(tally, seconds=seconds or plan.seconds, transport=plan.transport, before=before, after=after)
+    result = report(
+        tally, seconds=seconds or plan.seconds, transport=plan.transport, link=plan.link, before=before, after=after
+    )
     return result, tally
 
 

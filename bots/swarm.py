@@ -6,7 +6,7 @@
 
 A frame's time is that of the batch it was received in; views are read after everything that has come is timed, so
 that one bot's reading does not count as another's waiting. Deadlines of the clock are absolute; when the loop is late
-the report says so (see `bots.crew`).
+the report says so (see `bots.crew`). With link conditions every packet goes through `bots.weather` on its way.
 """
 
 from __future__ import annotations
@@ -19,33 +19,40 @@ import attrs
 import trio
 
 from bots.bot import Bot
-from netcode.control import realtime_bytes
+from bots.weather import Parcel, Way, Weather
+from game.api import RowGame
+from game.arena import Arena
+from game.errors import BadOption
+from netcode import messages
+from netcode.conditions import Conditions
 from netcode.mmsg import address_token, make_batch
-from netcode.seal import DatagramType, peek_connection_id
+from netcode.seal import peek_connection_id
 
 SOCKETS = 16
 SLICES = 16
 UNREAD_MAX = 4096
 RECEIVED_MAX = 256
 BUFFER_BYTES = 4 << 20
-_INPUT = bytes([DatagramType.INPUT])
 _SO_RCVBUFFORCE = 33
 
 
 class Swarm:
-    """The sockets and the clock that the bots of a process share. `run` must be running."""
+    """The sockets, the clock and the link conditions that the bots of a process share. `run` must be running."""
 
-    def __init__(self) -> None:
+    def __init__(self, conditions: Conditions | None = None) -> None:
         self._lanes: list[_Lane] = []
         self._bots: dict[int, Bot] = {}
+        self._lane_of: dict[Bot, _Lane] = {}
         self._slices: list[dict[_Lane | None, list[Bot]]] = [{} for _ in range(SLICES)]
         self._added = 0
         self._out = make_batch(1024)
         self._in = make_batch(RECEIVED_MAX)
         self._period_s = 0.0
         self._started = trio.Event()
-        self._unread: deque[tuple[Bot, bytes, int, float]] = deque()
+        self._unread: deque[tuple[Bot, bytes, int, float, bool]] = deque()
         self._came = trio.Event()
+        self._weather = None if conditions is None else Weather(conditions, self._deliver)
+        self._rules: dict[str, RowGame | None] = {}
         self._nursery: trio.Nursery
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -54,6 +61,8 @@ class Swarm:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 self._nursery.start_soon(self._read_frames)
+                if self._weather is not None:
+                    self._nursery.start_soon(self._weather.run)
                 await self._started.wait()
                 await self._clock()
         finally:
@@ -66,6 +75,7 @@ class Swarm:
         if bot.who.transport == "udp":
             lane = self._lane(host, bot.udp_port)
             self._bots[bot.end.connection] = bot
+            self._lane_of[bot] = lane
         self._slices[self._added % SLICES].setdefault(lane, []).append(bot)
         self._added += 1
         if not self._started.is_set():
@@ -75,10 +85,43 @@ class Swarm:
     def remove(self, bot: Bot) -> None:
         """The bot's session has ended."""
         self._bots.pop(bot.end.connection, None)
+        self._lane_of.pop(bot, None)
+        if self._weather is not None:
+            self._weather.forget(bot)
         for part in self._slices:
             for bots in part.values():
                 if bot in bots:
                     bots.remove(bot)
+
+    def moved(self, bot: Bot, before: int) -> None:
+        """The bot has resumed its session: another connection id."""
+        if self._bots.pop(before, None) is not None:
+            self._bots[bot.end.connection] = bot
+
+    def rules(self, seat: messages.Seated) -> RowGame | None:
+        """The rules of a seat's room for prediction, shared by all of its kind; None where the game is not known."""
+        kind = f"{seat.game} {seat.tick_hz} {sorted(seat.options.items())}"
+        if kind not in self._rules:
+            self._rules[kind] = None
+            if seat.game == Arena.name:
+                with contextlib.suppress(BadOption):  # of another version: it plays, and does not predict
+                    self._rules[kind] = Arena(seat.options, seat.tick_hz)
+        return self._rules[kind]
+
+    def say(self, bot: Bot, packet: bytes, now: float) -> None:
+        """Send a realtime packet over the bot's control connection."""
+        if self._weather is None:
+            bot.link.write(packet)
+        else:
+            self._weather.push(bot, Way.STREAM_UP, packet, now)
+
+    def heard(self, bot: Bot, packet: bytes) -> None:
+        """A realtime packet came over the bot's control connection."""
+        now = trio.current_time()
+        if self._weather is None:
+            bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
+        else:
+            self._weather.push(bot, Way.STREAM_DOWN, packet, now)
 
     def _lane(self, host: str, port: int) -> _Lane:
         """One of the sockets in turn; all bots of a swarm play on one server."""
@@ -105,24 +148,51 @@ class Swarm:
 
     def _receive(self, lane: _Lane) -> int:
         received = self._in.receive(lane.socket)
-        now, bots = trio.current_time(), self._bots
-        replies = []
+        now, bots, weather = trio.current_time(), self._bots, self._weather
+        replies: list[bytes] = []
         for packet, _ in received:
             bot = bots.get(peek_connection_id(packet) or 0)
             if bot is None:
                 continue
-            frame, reply = bot.end.receive(packet, now)
-            if frame is not None:
-                bot.take_frame(frame, len(packet), now)
-            elif reply is not None:
+            if weather is not None:
+                weather.push(bot, Way.DOWN, packet, now)
+            elif (reply := self._open(bot, packet, now)) is not None:
                 replies.append(reply)
-        if replies:
-            self._out.send(lane.socket, replies, [lane.server] * len(replies))
+        self._send(lane, replies)
         return len(received)
 
-    def read_later(self, bot: Bot, data: bytes, size: int, now: float) -> None:
+    def _open(self, bot: Bot, packet: bytes, now: float) -> bytes | None:
+        """Let a bot have its datagram; what it answers at once."""
+        frame, reply = bot.end.receive(packet, now)
+        if frame is not None:
+            bot.take_frame(frame, len(packet), now, by_datagram=True)
+        return reply
+
+    def _send(self, lane: _Lane, packets: list[bytes]) -> None:
+        if packets:
+            self._out.send(lane.socket, packets, [lane.server] * len(packets))
+
+    def _deliver(self, arrived: list[Parcel], now: float) -> None:
+        """What the weather lets through, at both ends."""
+        assert self._weather is not None
+        sent: dict[_Lane, list[bytes]] = {}
+        for bot, way, packet in arrived:
+            if way is Way.UP:
+                if bot in self._lane_of:
+                    sent.setdefault(self._lane_of[bot], []).append(packet)
+            elif way is Way.DOWN:
+                if (reply := self._open(bot, packet, now)) is not None:
+                    self._weather.push(bot, Way.UP, reply, now)
+            elif way is Way.STREAM_UP:
+                bot.link.write(packet)
+            else:
+                bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
+        for lane, packets in sent.items():
+            self._send(lane, packets)
+
+    def read_later(self, bot: Bot, data: bytes, size: int, now: float, by_datagram: bool) -> None:
         """Let a bot read a frame when what has come is timed. A full queue is read at once."""
-        self._unread.append((bot, data, size, now))
+        self._unread.append((bot, data, size, now, by_datagram))
         if len(self._unread) >= UNREAD_MAX:
             self._read_now()
         else:
@@ -131,8 +201,8 @@ class Swarm:
     def _read_now(self) -> None:
         unread = self._unread
         while unread:
-            bot, data, size, now = unread.popleft()
-            bot.read_frame(data, size, now)
+            bot, data, size, now, by_datagram = unread.popleft()
+            bot.read_frame(data, size, now, by_datagram)
 
     async def _read_frames(self) -> None:
         while True:
@@ -146,12 +216,12 @@ class Swarm:
         while True:
             for lane, bots in self._slices[turn % SLICES].items():
                 now = trio.current_time()
-                if lane is None:
-                    for bot in bots:
-                        bot.link.write(realtime_bytes(_INPUT + bot.input_packet((0, 0), now)))
-                    continue
-                packets = [packet for bot in bots if (packet := bot.datagram(now)) is not None]
-                self._out.send(lane.socket, packets, [lane.server] * len(packets))
+                packets = [(bot, packet) for bot in bots if (packet := bot.turn(now)) is not None]
+                if self._weather is not None:
+                    for bot, packet in packets:
+                        self._weather.push(bot, Way.UP, packet, now)
+                elif lane is not None:
+                    self._send(lane, [packet for _, packet in packets])
             turn += 1
             due += slice_s
             behind_s = trio.current_time() - due

@@ -53,7 +53,7 @@ NAME_MAX = 64
 DECLARED_MAX = 64
 """Input fields and options of a game; the message that gives a seat describes them."""
 COLUMN_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
-ENGINE = ("game.batch", "game.roster", "game.rows", "game.ledger", "game.commands")
+ENGINE = ("game.rooms", "game.batch", "game.roster", "game.rows", "game.ledger", "game.commands")
 """Modules of ours that decide what a tick makes of its commands; their code counts into every fingerprint."""
 WIRE_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4")
 
@@ -150,22 +150,24 @@ class Result:
 class Event:
     """Something that happened in a room and that its players are told reliably, in order, once.
 
-    `(tick, index)` is its id within the room.
+    `(tick, index)` is its id within the room. `seat` is the only one that is told, -1 for everybody.
     """
 
     tick: int
     index: int
     kind: str
     data: tuple[Any, ...]
+    seat: int = -1
 
 
-class RowGame:
-    """Base class of a game over rows. Subclass it, declare, and write `step`."""
+class Game:
+    """What the two tiers have in common: `RowGame` below, and `game.objects.ObjectGame`."""
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     default_tick_hz: ClassVar[int] = 30
     options: ClassVar[tuple[Option, ...]] = ()
+    engine: ClassVar[tuple[str, ...]] = ENGINE
     columns: tuple[Column, ...] = ()
     inputs: tuple[Input, ...] = ()
     seats: int = 8
@@ -186,6 +188,10 @@ class RowGame:
 
     def configure(self) -> None:
         """Set `seats`, `columns` and constants from `self.option` and `self.tick_hz`. Called once, before use."""
+
+
+class RowGame(Game):
+    """Base class of a game over rows. Subclass it, declare, and write `step`."""
 
     def open(self, rooms: Rows) -> None:
         """Give new rooms their first state; every column is zero, `rooms.seed` is set."""
@@ -226,7 +232,7 @@ def parse_options(game: str, declared: Sequence[Option], given: Mapping[str, str
     return values
 
 
-def check_game(game: RowGame) -> None:
+def check_game(game: Game) -> None:
     """Raise BadGame when a declaration cannot work."""
     if not 0 < len(game.name) <= NAME_MAX:
         raise BadGame(f"{type(game).__name__} needs a name of at most {NAME_MAX} characters")
@@ -234,7 +240,7 @@ def check_game(game: RowGame) -> None:
         raise BadGame(f"{game.name}: at most {DECLARED_MAX} input fields and as many options")
     if not 1 <= game.seats <= SEATS_MAX:
         raise BadGame(f"{game.name}: seats={game.seats} lies outside 1..{SEATS_MAX}")
-    if not game.inputs:
+    if isinstance(game, RowGame) and not game.inputs:
         raise BadGame(f"{game.name}: declare at least one input field")
     names = [column.name for column in game.columns] + [field.name for field in game.inputs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -242,7 +248,7 @@ def check_game(game: RowGame) -> None:
         raise BadGame(f"{game.name}: declared twice: {', '.join(twice)}")
 
 
-def fingerprint(game: RowGame) -> str:
+def fingerprint(game: Game) -> str:
     """16 hex digits over the code of the game's modules, its declaration and its options.
 
     A replay demands an equal fingerprint: other rules would give other hashes.
@@ -259,10 +265,10 @@ def fingerprint(game: RowGame) -> str:
     )
     digest.update(repr(declaration).encode())
     for cls in type(game).__mro__:
-        if issubclass(cls, RowGame) and cls is not RowGame:
+        if issubclass(cls, Game) and cls.__module__ != __name__:
             module = inspect.getmodule(cls)
             digest.update(source_of(module if module is not None else cls))
-    for module in (*game.code(), *(import_module(name) for name in ENGINE)):
+    for module in (*game.code(), *(import_module(name) for name in game.engine)):
         digest.update(source_of(module))
     return digest.hexdigest()
 

@@ -57,11 +57,15 @@ class Disconnect(Command):
 
 @attrs.frozen
 class Connect(Command):
-    """The player of a held seat is back."""
+    """The player of a seat is back, or has a new connection; the input sequence goes on.
+
+    `join_id` names the attempt when somebody waits for the answer, a `Seated` of the tick's result.
+    """
 
     kind = "connect"
     seat: int
     generation: int
+    join_id: str = ""
 
 
 @attrs.frozen
@@ -73,6 +77,17 @@ class Skip(Command):
     generation: int
     first: int
     last: int
+
+
+@attrs.frozen
+class Act(Command):
+    """An input of an object game: `data` is any msgpack value, packed. Applied when `seq` is the seat's next."""
+
+    kind = "act"
+    seat: int
+    generation: int
+    seq: int
+    data: bytes
 
 
 @attrs.frozen
@@ -93,7 +108,23 @@ class Applied(Command):
     op_ids: tuple[str, ...]
 
 
-COMMANDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Join, Leave, Disconnect, Connect, Skip, Chat, Applied)}
+@attrs.frozen
+class Close(Command):
+    """The room ends: it takes no further part in the tick and is dropped at its end."""
+
+    kind = "close"
+
+
+@attrs.frozen
+class Quarantine(Command):
+    """The room failed at this tick: it is dropped, and a replay does not try its step again."""
+
+    kind = "quarantine"
+
+
+COMMANDS: dict[str, type[Any]] = {
+    cls.kind: cls for cls in (Join, Leave, Disconnect, Connect, Skip, Act, Chat, Applied, Close, Quarantine)
+}
 
 
 def input_record_dtype(input_dtype: np.dtype[Any]) -> np.dtype[Any]:

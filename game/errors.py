@@ -12,7 +12,19 @@ class BadOption(GameError):
 
 
 class BadGame(GameError):
-    """A game whose declaration breaks the contract of `game.api` (found when it is built, not at a tick)."""
+    """A game that breaks the contract of `game.api` or `game.objects`, in its declaration or in what a hook tells."""
+
+
+class BadAct(GameError):
+    """An act of a player that the game does not take; it is dropped and the room goes on."""
+
+
+class StepOverran(GameError):
+    """A game did not come back from a call in time; raised inside the call by whoever watches it."""
+
+
+class SeatGone(GameError):
+    """The seat that a returning player means is no longer that player's."""
 
 
 class RoomFull(GameError):
@@ -25,6 +37,10 @@ class UnknownRoom(GameError):
 
 class BadRoomData(GameError):
     """Saved bytes of a room that are damaged, foreign, or of other rules (fingerprint)."""
+
+
+class BadEvidence(GameError):
+    """Bytes that are no evidence of a failed room."""
 
 
 class BadCommands(GameError):

@@ -19,6 +19,7 @@ from game.api import Event, Result
 from game.errors import BadRoomData
 
 EVENTS_KEPT = 64
+EVENTS_KEPT_BYTES = 32 * 1024
 
 
 @attrs.define
@@ -37,9 +38,13 @@ class Ledger:
 
     players: list[Player | None]
     events: deque[Event] = attrs.field(factory=lambda: deque(maxlen=EVENTS_KEPT))
-    """The last 64, for players who come back; older ones are dropped (the stated outcome of this queue being full)."""
+    """The last 64, or as many as 32 KiB hold, for players who come back; older ones are dropped (the stated outcome
+    of this queue being full)."""
     outbox: dict[str, Result] = attrs.field(factory=dict)
     """Match results that the profiles have not yet confirmed, by operation id, oldest first."""
+    sizes: deque[int] = attrs.field(factory=lambda: deque(maxlen=EVENTS_KEPT), init=False)
+    """Bytes of each kept event."""
+    kept_bytes: int = attrs.field(default=0, init=False)
 
     def seat_of(self, account: str) -> int | None:
         """The seat that an account holds, if any."""
@@ -53,12 +58,25 @@ class Ledger:
         last = self.events[-1] if self.events else None
         return last.index + 1 if last is not None and last.tick == tick else 0
 
+    def keep(self, event: Event, digest: int) -> int:
+        """Keep an event for those who come back; returns the rolling hash after it."""
+        data = packb(_fields(event))
+        if len(self.sizes) == EVENTS_KEPT:
+            self.kept_bytes -= self.sizes[0]
+        self.events.append(event)
+        self.sizes.append(len(data))
+        self.kept_bytes += len(data)
+        while self.kept_bytes > EVENTS_KEPT_BYTES and len(self.sizes) > 1:
+            self.events.popleft()
+            self.kept_bytes -= self.sizes.popleft()
+        return xxhash.xxh3_64_intdigest(data, digest)
+
     def encode(self) -> bytes:
         """Canonical bytes."""
         return packb(
             [
                 [None if p is None else attrs.astuple(p) for p in self.players],
-                [attrs.astuple(event) for event in self.events],
+                [_fields(event) for event in self.events],
                 [attrs.astuple(result) for result in self.outbox.values()],
             ]
         )
@@ -69,7 +87,8 @@ class Ledger:
         try:
             players, events, outbox = msgpack.unpackb(data, use_list=True, strict_map_key=False)
             ledger = cls([None if p is None else Player(*p) for p in players])
-            ledger.events.extend(Event(tick, index, kind, tuple(data)) for tick, index, kind, data in events)
+            for tick, index, kind, data, *seat in events:
+                ledger.keep(Event(tick, index, kind, tuple(data), *seat), 0)
             ledger.outbox = {fields[0]: Result(*fields) for fields in outbox}
         except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise BadRoomData(f"the room's ledger is damaged: {error}") from error
@@ -89,7 +108,17 @@ def packb(value: Any) -> bytes:
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value)}
+        return {key: _ordered(value[key]) for key in sorted(value, key=_key_order)}
     if isinstance(value, list | tuple):
         return [_ordered(part) for part in value]
     return value
+
+
+def _key_order(key: Any) -> tuple[bool, Any]:
+    return isinstance(key, str), key
+
+
+def _fields(event: Event) -> tuple[Any, ...]:
+    """What an event is made of; the seat only where there is one."""
+    everybody = (event.tick, event.index, event.kind, event.data)
+    return everybody if event.seat < 0 else (*everybody, event.seat)

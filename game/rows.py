@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from game.api import Column, RowGame
+from game.api import Column, Game
 from game.errors import BadGame
 
 EMPTY, CONNECTED, HELD = 0, 1, 2
@@ -45,7 +45,7 @@ SYSTEM_COLUMNS = (
 class RowLayout:
     """Where each column lies in a packed row. Shared by all `Rows` of one game."""
 
-    game: RowGame
+    game: Game
     columns: tuple[Column, ...] = attrs.field(init=False)
     offsets: dict[str, int] = attrs.field(init=False)
     shapes: dict[str, tuple[int, ...]] = attrs.field(init=False)

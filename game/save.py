@@ -1,10 +1,10 @@
 """One room as bytes, and back.
 
-    | "HFR1" | u32 header length | header (msgpack) | row bytes | ledger (msgpack) | u64 XXH3 of all before |
+    | "HFR1" | u32 header length | header (msgpack) | row bytes | ledger (msgpack) | objects | u64 XXH3 of all before |
 
 The header names the game, its fingerprint (code and options), its version, the room and its tick, and how long the
-parts are. Every number is little-endian. A damaged byte anywhere, other rules, or another layout is refused before
-anything is read.
+parts are. `objects` is the state of an object room (msgpack), empty for a room of rows. Every number is little-endian.
+A damaged byte anywhere, other rules, or another layout is refused before anything is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 import msgpack
 import xxhash
 
-from game.api import RowGame
+from game.api import Game
 from game.errors import BadRoomData
 from game.ledger import Ledger, packb
 
@@ -27,29 +27,31 @@ _CHECKSUM = struct.Struct("<Q")
 
 @attrs.frozen
 class SavedRoom:
-    """The parts of a saved room, checked."""
+    """The parts of a room."""
 
     room: str
     tick: int
     row: bytes
     ledger: Ledger
+    objects: bytes = b""
 
 
-def pack_room(game: RowGame, room: str, tick: int, row: bytes, ledger: Ledger) -> bytes:
+def pack_room(game: Game, saved: SavedRoom) -> bytes:
     """Bytes that `unpack_room` reads; the same room gives the same bytes on every machine."""
-    tail = ledger.encode()
+    ledger = saved.ledger.encode()
     header = packb(
         {
             "game": game.name,
             "version": game.version,
             "fingerprint": game.fingerprint,
-            "room": room,
-            "tick": tick,
-            "row": len(row),
-            "ledger": len(tail),
+            "room": saved.room,
+            "tick": saved.tick,
+            "row": len(saved.row),
+            "ledger": len(ledger),
+            "objects": len(saved.objects),
         }
     )
-    body = MAGIC + _LENGTH.pack(len(header)) + header + row + tail
+    body = MAGIC + _LENGTH.pack(len(header)) + header + saved.row + ledger + saved.objects
     return body + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(body))
 
 
@@ -64,15 +66,17 @@ def read_header(data: bytes) -> tuple[dict[str, Any], int]:
     return header, end
 
 
-def unpack_room(game: RowGame, data: bytes, row_bytes: int) -> SavedRoom:
-    """Inverse of `pack_room` for the same game, code and options."""
+def unpack_room(game: Game, data: bytes, row_bytes: int, *, force: bool = False) -> SavedRoom:
+    """Inverse of `pack_room` for the same game, code and options; `force`: whatever its code and options are."""
     header, at = read_header(data)
-    if (header["game"], header["fingerprint"]) != (game.name, game.fingerprint):
+    if header["game"] != game.name or not (force or header["fingerprint"] == game.fingerprint):
         raise BadRoomData(
             f"the room was saved by {header['game']} {header['fingerprint']}, this is {game.name} {game.fingerprint}: "
             "other code or other options would not continue it exactly"
         )
-    if header["row"] != row_bytes or at + row_bytes + header["ledger"] + 8 != len(data):
-        raise BadRoomData("the saved room's parts have other lengths than its header says")
     middle = at + row_bytes
-    return SavedRoom(header["room"], header["tick"], data[at:middle], Ledger.decode(data[middle:-8]))
+    end = middle + header["ledger"]
+    if header["row"] != row_bytes or end + header["objects"] + 8 != len(data):
+        raise BadRoomData("the saved room's parts have other lengths than its header says")
+    ledger = Ledger.decode(data[middle:end])
+    return SavedRoom(header["room"], header["tick"], data[at:middle], ledger, data[end:-8])

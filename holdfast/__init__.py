@@ -3,7 +3,7 @@
 These are the names that users import. They load when they are first used, because everything at once takes a
 second and most programs need one of them::
 
-    from holdfast import RowGame            # to write a game
+    from holdfast import RowGame            # to write a game (or ObjectGame)
     from holdfast import connect            # to play on a server
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from game.api import Column, Event, Input, Option, Result, RowGame
+    from game.objects import ObjectGame, Over, Private
     from netcode.client import Client, connect
     from server.settings import Settings
 
@@ -24,7 +25,10 @@ __all__ = [
     "Column",
     "Event",
     "Input",
+    "ObjectGame",
     "Option",
+    "Over",
+    "Private",
     "Result",
     "RowGame",
     "Settings",
@@ -37,7 +41,10 @@ HOMES = {
     "Column": "game.api",
     "Event": "game.api",
     "Input": "game.api",
+    "ObjectGame": "game.objects",
     "Option": "game.api",
+    "Over": "game.objects",
+    "Private": "game.objects",
     "Result": "game.api",
     "RowGame": "game.api",
     "Settings": "server.settings",

@@ -38,6 +38,14 @@ FEW = 0.05
     help="How inputs and frames travel.",
 )
 @click.option(
+    "--link",
+    default="",
+    metavar="CONDITIONS",
+    help="Play over a bad link, such as latency=80,jitter=15,loss=2,dup=1,reorder=2: ms each way, percent.",
+)
+@click.option("--game", default="", metavar="NAME", help="Game to play.  [default: arena, or the server's first]")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="Option of the game; may be repeated.")
+@click.option(
     "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to share the bots."
 )
 @click.option(
@@ -58,6 +66,9 @@ def bots(
     seconds: float,
     rooms_of: int,
     transport: str,
+    link: str,
+    game: str,
+    options: tuple[str, ...],
     processes: int,
     full_share: float | None,
     seed: int,
@@ -73,15 +84,18 @@ def bots(
     Examples:
       holdfast bots --players 200 --seconds 25 --json out.json
       holdfast bots --players 1000 --transport tcp --processes 2
+      holdfast bots --players 200 --link latency=80,jitter=15,loss=2,dup=1,reorder=2
       holdfast bots --fail-if 'input_rtt_ms.p99>150' --fail-if 'inputs.lost>0'
     """
     from bots.crew import Plan
     from bots.report import BadCondition, parse_condition
     from netcode.client import parse_address
+    from netcode.conditions import Conditions
 
     try:
         conditions = [parse_condition(text) for text in fail_if]
         parse_address(server)
+        conditions_of_link = str(Conditions.parse(link))
     except (BadCondition, ValueError) as error:
         raise click.UsageError(str(error)) from None
     if file is not None:
@@ -97,8 +111,21 @@ def bots(
         full_share=full_share,
         seed=seed,
         trust=trust,
+        game=game,
+        options=_pairs(options),
+        link=conditions_of_link,
     )
     return _run(plan, processes, file, conditions)
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise click.UsageError(f"-o {word!r} is not KEY=VALUE; an example: -o match_s=10")
+        pairs[key] = value
+    return pairs
 
 
 def _run(plan: Plan, processes: int, file: Path | None, conditions: list[Condition]) -> int:
@@ -177,7 +204,8 @@ def _print_table(result: dict[str, Any], tally: Tally) -> None:
     table.add_column(style="bold")
     table.add_column()
     who = f"{result['players']:,} ({result['full_clients']} full clients) in {result['rooms']} rooms"
-    table.add_row("players", f"{who}, {result['seconds']:g} s at {result['tick_hz']} Hz over {result['transport']}")
+    over = result["transport"] + (f" with {result['link']}" if result["link"] else "")
+    table.add_row("players", f"{who}, {result['seconds']:g} s at {result['tick_hz']} Hz over {over}")
     table.add_row("frames/s", f"min {_say(result['frames_per_s']['min'])}  mean {_say(result['frames_per_s']['mean'])}")
     names = ("p50", "p99", "max")
     worst = f"  worst client's p99 {_say(interval['worst_client_p99'])}"
@@ -185,6 +213,11 @@ def _print_table(result: dict[str, Any], tally: Tally) -> None:
     table.add_row("input → frame, ms", _several(rtt, ("p50", "p99")))
     table.add_row("bytes a frame", _say(result["bytes_per_frame"]))
     table.add_row("inputs", "  ".join(f"{name} {count:,}" for name, count in inputs.items()))
+    moves = f"{result['fallbacks']:,} fallbacks  {result['reconnects']:,} reconnects"
+    table.add_row("channel", f"{_say(_percent(result['udp_share']))} % of the frames by UDP  {moves}")
+    if (corrections := result["corrections"])["compared"]:
+        told = f"{corrections['count']:,} of {corrections['compared']:,} frames  "
+        table.add_row("corrections, units", told + _several(corrections, names))
     table.add_row("server", f"{_say(server['cpu_us_per_frame'])} µs CPU a frame  {_say(server['rss_mb'])} MB")
     table.add_row("ticks late, ms", _several(late, names))
     table.add_row("bots late, ms", _several(own, names))
@@ -201,6 +234,10 @@ def _several(values: dict[str, float | None], names: tuple[str, ...]) -> str:
 
 def _say(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}"
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100
 
 
 def _check_writable(file: Path) -> None:

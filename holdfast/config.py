@@ -53,4 +53,4 @@ def _flat(loaded: Loaded) -> list[tuple[str, object]]:
 
 
 def _toml(value: object) -> str:
-    return str(value) if isinstance(value, (int, float)) else json.dumps(str(value))
+    return json.dumps(value if isinstance(value, (int, float)) else str(value))

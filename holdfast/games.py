@@ -19,9 +19,9 @@ import click
 from holdfast.options import did_you_mean
 
 if TYPE_CHECKING:
-    from game.api import RowGame
+    from game.api import Game
 
-BUILT_IN = {"arena": "game.arena:Arena"}
+BUILT_IN = {"arena": "game.arena:Arena", "whiteboard": "game.whiteboard:Whiteboard"}
 OUR_NAMES = frozenset({"bots", "cluster", "game", "holdfast", "netcode", "profiles", "server", "tests", "web"})
 
 
@@ -29,25 +29,25 @@ class UnknownGame(click.UsageError):
     """`--game` names nothing that can be played. One line with the remedy; exit code 2."""
 
 
-def load_game(spec: str) -> type[RowGame]:
-    """The game class that `spec` ("arena" or "module:Class") names; raises UnknownGame."""
+def load_game(spec: str) -> type[Game]:
+    """The game class, of either tier, that `spec` ("arena" or "module:Class") names; raises UnknownGame."""
     home = BUILT_IN.get(spec)
     if home is None:
         return _load_users(spec)
     module, _, name = home.partition(":")
-    found: type[RowGame] = getattr(import_module(module), name)
+    found: type[Game] = getattr(import_module(module), name)
     return found
 
 
-def make_game(spec: str, options: Mapping[str, str], tick_hz: int | None = None) -> RowGame:
+def make_game(spec: str, options: Mapping[str, str], tick_hz: int | None = None) -> Game:
     """The game that `spec` names, built with its options; raises UnknownGame or click.UsageError."""
-    from game.batch import Batch
     from game.errors import BadGame, BadOption
+    from game.object_batch import batch_for
 
     cls = load_game(spec)
     try:
         game = cls(options, tick_hz)
-        Batch(game).open("trial", 0)
+        batch_for(game).open("trial", 0)
         return game
     except BadOption as error:
         raise click.UsageError(str(error)) from error
@@ -57,8 +57,9 @@ def make_game(spec: str, options: Mapping[str, str], tick_hz: int | None = None)
         raise UnknownGame(f"{spec}: making the game failed: {_in_one_line(error)}") from error
 
 
-def _load_users(spec: str) -> type[RowGame]:
+def _load_users(spec: str) -> type[Game]:
     from game.api import RowGame
+    from game.objects import ObjectGame
 
     module_name, colon, class_name = spec.partition(":")
     if not colon:
@@ -85,8 +86,10 @@ def _load_users(spec: str) -> type[RowGame]:
     if found is None:
         where = getattr(module, "__file__", None) or "a built-in module"
         raise UnknownGame(f"{spec}: {module_name} ({where}) has no {class_name!r}")
-    if not (isinstance(found, type) and issubclass(found, RowGame)):
-        raise UnknownGame(f"{spec}: {class_name} is no game; write `class {class_name}(RowGame)`")
+    if not (isinstance(found, type) and issubclass(found, RowGame | ObjectGame)):
+        raise UnknownGame(
+            f"{spec}: {class_name} is no game; write `class {class_name}(RowGame)` or `class {class_name}(ObjectGame)`"
+        )
     return found
 
 

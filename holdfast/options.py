@@ -24,6 +24,7 @@ from server.settings import BadSetting, Settings
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_FILE = Path("holdfast.toml")
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 FIELDS: dict[str, attrs.Attribute[Any]] = {field.name: field for field in attrs.fields(Settings)}
 
 
@@ -182,6 +183,8 @@ def _parse(name: str, raw: Any, where: str) -> Any:
         return float(raw) if kind == "float" and type(raw) is int else raw
     if kind.startswith("Path"):
         return Path(raw).expanduser()
+    if kind == "bool":
+        return _WORDS.get(raw.lower(), raw)
     try:
         return int(raw) if kind.startswith("int") else float(raw) if kind.startswith("float") else raw
     except ValueError:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import click
 import trio
 
-from holdfast.games import make_game
+from holdfast.games import load_game, make_game
 from holdfast.options import settings_options
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.node import PlayedGame
 
 
 @click.command()
@@ -22,15 +26,16 @@ def serve(settings: Settings) -> int:
     holdfast serve
     holdfast serve --port 7777 --tick-hz 20 -o match_s=60
     holdfast serve --game my_game:MyGame
+    holdfast serve --game arena,whiteboard
     """
     from holdfast.logs import configure
     from server.node import StartFailed
 
     configure(settings.log_level, settings.log_format)
-    game = make_game(settings.game, settings.options, settings.tick_hz)
+    games = played_games(settings)
     failed = ""
     try:
-        trio.run(_serve, settings, game)
+        trio.run(_serve, settings, games)
     except* StartFailed as group:  # not raised from in here: Python before 3.11.4 wraps what is
         failed = str(group.exceptions[0])
     if failed:
@@ -38,15 +43,32 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings, game: object) -> None:
-    from game.api import RowGame
+def played_games(settings: Settings) -> list[PlayedGame]:
+    """The games that `--game` names, separated by commas; each takes those of the options that it declares."""
+    from server.node import PlayedGame
+
+    specs = [spec.strip() for spec in settings.game.split(",")]
+    declared = {spec: {option.name for option in load_game(spec).options} for spec in specs}
+    for name in settings.options:
+        if not any(name in names for names in declared.values()):  # let the game say what it has
+            make_game(specs[0], settings.options, settings.tick_hz)
+    games = []
+    for spec in specs:
+        options = {name: value for name, value in settings.options.items() if name in declared[spec]}
+        games.append(PlayedGame(make_game(spec, options, settings.tick_hz), spec))
+    names = [played.game.name for played in games]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"--game {settings.game}: two games have the same name")
+    return games
+
+
+async def _serve(settings: Settings, games: list[PlayedGame]) -> None:
     from server.node import run_node
 
-    assert isinstance(game, RowGame)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signals, stop)
-        await run_node(settings, game, stop=stop)
+        await run_node(settings, games, stop=stop)
         nursery.cancel_scope.cancel()
 
 

@@ -1,4 +1,4 @@
-"""The Python client: log in, take a seat, send inputs, see frames.
+"""The Python client: log in, take a seat, send inputs, see frames; and come back when the connection is lost.
 
     async with connect("127.0.0.1:7777", name="Ann") as client:
         room = await client.join("arena")
@@ -7,403 +7,365 @@
             frame = await room.next_frame()
             print(frame.tick, frame.values("x"))
 
-One task reads the control channel, one the datagrams, one is the input clock. All decisions are made by the pure
-parts (`control`, `realtime`, `play`); this file only moves bytes and wakes those who wait.
+A connection that is lost is taken up again (`netcode.lifeline`): the same room goes on, no input is lost or applied
+twice, and `saved()` lets another process do the same after the death of this one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
 
-import attrs
 import trio
 
-from game.api import Event
+from game.api import RowGame
 from netcode import messages
-from netcode.certificate import client_trust
-from netcode.control import PROTOCOL, ControlChannel, message_bytes, realtime_bytes
-from netcode.errors import BadFrame, ErrorCode, ProtocolError, RemoteError, error_code
-from netcode.frame import Frame
-from netcode.messages import Message
+from netcode.errors import BadFrame, ErrorCode, ProtocolError, RemoteError
+from netcode.lifeline import Lifeline
+from netcode.messages import Message, RoomCreated
 from netcode.play import Play
-from netcode.realtime import KEEPALIVE_EVERY_S, PROBE_EVERY_S, ClientEnd
-from netcode.seal import DatagramType, Suite
-from netcode.tcp import ByteLink, LinkClosed
+from netcode.reach import Place, parse_address, places_of
+from netcode.resume import SavedSession
+from netcode.seated import EVENTS_KEPT, ObjectRoom, Room, SeatedRoom, seat
 
-ANSWER_S = 10.0
-FALLBACK_S = 1.0
-"""When datagrams have not passed for so long, inputs (and so frames) take the control channel until they do."""
-EVENTS_KEPT = 1024
-"""Events that wait to be read; when that many wait, the oldest is dropped."""
-_INPUT = bytes([DatagramType.INPUT])
-_DATAGRAM_MAX = 2048
+__all__ = ["EVENTS_KEPT", "Client", "ObjectRoom", "Room", "SavedSession", "SeatedRoom", "connect", "parse_address"]
+
+DEFAULT_SERVER = "127.0.0.1:7777"
+Answer = TypeVar("Answer", bound=Message)
 
 
 @contextlib.asynccontextmanager
 async def connect(
-    server: str = "127.0.0.1:7777",
+    server: str | None = None,
     *,
     name: str = "",
     secret: bytes | None = None,
     transport: str = "udp",
     trust: str | None = None,
+    resume: SavedSession | None = None,
+    reconnect: bool = True,
+    reconnect_s: float | None = None,
+    rules: Iterable[type[RowGame]] = (),
 ) -> AsyncIterator[Client]:
     """A logged-in client, until the block ends.
 
-    `server` is host:port; `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport`
-    is "udp" or "tcp" (frames and inputs over the control channel); `trust` as in `netcode.certificate.client_trust`.
-    Raises OSError when nobody listens, RemoteError when the server refuses, and what `ByteLink.client` raises.
+    `server` is host:port, or several with commas between, tried 200 ms apart ("127.0.0.1:7777", or that of `resume`);
+    `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport` is "udp" or "tcp"
+    (frames and inputs over the control channel); `trust` as in `netcode.certificate.client_trust`; `resume` takes up
+    the session of a process that is no more (see `Client.saved`, `Client.resumed_room`). A lost connection is taken up
+    again for `reconnect_s` (default: as long as the server keeps the session) unless `reconnect` is false. `rules` are
+    games whose own moves are predicted.
+
+    Raises OSError when nobody listens, RemoteError when the server refuses (SESSION_GONE: there is nothing to resume),
+    and what `ByteLink.client` raises.
     """
     if transport not in ("udp", "tcp"):
         raise ValueError(f"transport is udp or tcp, not {transport!r}")
-    host, port = parse_address(server)
+    server = server or (resume.server if resume is not None else DEFAULT_SERVER)
+    places = places_of(server, trust)
+    device = secret or (resume.device_secret if resume is not None else secrets.token_bytes(32))
+    login = messages.Login(secret=device, name=name) if device else None
     alone: BaseException
     try:
         async with trio.open_nursery() as nursery:
-            link = await ByteLink.client(host, port, client_trust(host, trust), nursery)
-            client = Client(link, transport)
+            client = Client(server, places, transport, login, nursery)
+            client.rules.update({game.name: game for game in rules})
             try:
-                nursery.start_soon(client._read_control)
-                await client._log_in(secret or secrets.token_bytes(32), name)
-                if transport == "udp":
-                    client._open_datagrams(link.peer[0])
-                    nursery.start_soon(client._read_datagrams)
-                nursery.start_soon(client._keep_alive)
-                nursery.start_soon(client._input_clock)
+                await client._lifeline.start(client._entry(resume))
+                nursery.start_soon(client._lifeline.live, reconnect, reconnect_s)
                 yield client
             finally:
-                client._close_datagrams()
                 with trio.CancelScope(shield=True):
-                    await link.aclose()
+                    await client._lifeline.aclose()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        alone = group.exceptions[0]  # the nursery wraps also what the caller's own block raises
+        alone = group
+        while isinstance(alone, BaseExceptionGroup):  # nurseries wrap also what the caller's own block raises
+            if len(alone.exceptions) > 1:
+                raise
+            alone = alone.exceptions[0]
     else:
         return
     raise alone
 
 
-class SeatedRoom:
-    """A seat in a room: what to want, and what is seen."""
-
-    def __init__(self, client: Client, play: Play, roster: list[Any]) -> None:
-        self.play = play
-        self.info = play.info
-        self.roster = roster
-        """Names by seat as of joining; "" is free."""
-        self.on_frame: Callable[[Frame], None] | None = None
-        """Called for every new frame, before `next_frame` wakes; must not block."""
-        self.left: messages.Left | None = None
-        """The server's books of this seat, once it is given up."""
-        self.ended: ProtocolError | None = None
-        """Why no more frames come; None while the seat is ours."""
-        self._client = client
-        self._next = trio.Event()
-        self._send_events, self._events = trio.open_memory_channel[Event](EVENTS_KEPT)
-
-    def want(self, **fields: int) -> None:
-        """What the player wants from now on; see `Play.want`."""
-        self.play.want(**fields)
-
-    async def next_frame(self) -> Frame:
-        """Wait for a frame newer than what was there; always the newest. Raises RemoteError once the seat is gone."""
-        if self.ended is None:
-            await self._next.wait()
-        self._check_ours()
-        assert self.play.newest is not None
-        return self.play.newest
-
-    async def next_event(self) -> Event:
-        """The next event of the room, each once and in order. Raises RemoteError once the seat is gone and all read."""
-        try:
-            return await self._events.receive()
-        except trio.EndOfChannel:
-            self._check_ours()
-            raise
-
-    def _check_ours(self) -> None:
-        if self.ended is not None:
-            raise RemoteError(self.ended.code, str(self.ended))
-
-    def _end(self, error: ProtocolError) -> None:
-        self.ended = self.ended or error
-        self._send_events.close()
-        self._wake()
-
-    def _receive(self, data: bytes, now: float) -> Frame | None:
-        before = self.play.newest
-        frame = self.play.receive(data, now)
-        if frame is not None and self.on_frame is not None:
-            self.on_frame(frame)
-        if self.play.newest is not before:
-            self._wake()
-        return frame
-
-    def _wake(self) -> None:
-        self._next.set()
-        self._next = trio.Event()
-
-    def _tell(self, event: Event) -> None:
-        try:
-            self._send_events.send_nowait(event)
-        except trio.WouldBlock:
-            self._events.receive_nowait()
-            self._send_events.send_nowait(event)
-
-
 class Client:
     """A logged-in player. Made by `connect`."""
 
-    def __init__(self, link: ByteLink, transport: str) -> None:
+    def __init__(
+        self, server: str, places: list[Place], transport: str, login: messages.Login | None, nursery: trio.Nursery
+    ) -> None:
+        self.server = server
         self.transport = transport
         self.account = ""
         self.name = ""
-        self.session = ""
         self.games: list[str] = []
         """What can be played on this server."""
-        self.room: SeatedRoom | None = None
+        self.held_room = ""
+        """After a log-in: the room in which a seat is held for this account; joining it takes the seat again."""
+        self.room: SeatedRoom | ObjectRoom | None = None
+        self.rules: dict[str, type[RowGame]] = {}
+        """By the name of the game: rules to predict one's own moves with."""
         self.sending = True
         """False stops the input clock: nothing new is sent, what is unacknowledged is still repeated."""
-        self.error: ProtocolError | None = None
-        """Why the connection ended; None while it is open."""
+        self.on_pause: Callable[[], None] | None = None
+        """Called when the connection is lost; must neither block nor raise."""
+        self.on_resume: Callable[[], None] | None = None
+        """Called when the session goes on, with its seat if that was kept; once for each `on_pause`, unless it ends."""
         self.datagrams = 0
         self.datagram_bytes = 0
         """Packets that brought frames: how many, and their bytes (UDP payload; tcp: the realtime packet)."""
         self.bad_frames = 0
-        self._link = link
-        self._channel = ControlChannel(server=False)
-        self._answers: dict[int, tuple[trio.Event, list[Message]]] = {}
-        self._ref = 0
-        self._udp_port = 0
-        self._end: ClientEnd | None = None
-        self._socket: socket.socket | None = None
+        self._login = login
+        self._lifeline = Lifeline(self, places, transport, login, nursery)
+        self._seated_last: SeatedRoom | ObjectRoom | None = None
+        self._expected = ""  # the room whose seat comes back by itself
+        self._after: tuple[int, int] | None = None  # id of the last event, of a session that another process began
+        self._away = False  # `on_pause` was called, and `on_resume` not yet
+
+    @property
+    def session(self) -> str:
+        """Id of the session."""
+        return self._lifeline.session
+
+    @property
+    def paused(self) -> bool:
+        """Whether the connection is lost, or the seat not back yet."""
+        return self._lifeline.paused and self.error is None
+
+    @property
+    def resumes(self) -> int:
+        """How often the session was taken up again."""
+        return self._lifeline.resumes
+
+    @property
+    def error(self) -> ProtocolError | None:
+        """Why the session is over; None while it is not."""
+        return self._lifeline.error
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
-    async def join(self, game: str = "", *, room: str = "") -> SeatedRoom:
-        """Take a seat: in the named room, or in the fullest open room of `game`. Raises RemoteError."""
-        await self._request(messages.Join(game=game, room=room))
-        if self.room is None:
-            raise RemoteError(ErrorCode.ROOM_CLOSED, "the room was closed at once")
+    async def join(
+        self,
+        game: str = "",
+        *,
+        room: str | RoomCreated = "",
+        code: str = "",
+        options: dict[str, Any] | None = None,
+        rules: type[RowGame] | None = None,
+    ) -> Any:
+        """Take a seat: in the named room, in the one that has the `code`, or in the fullest open room of `game` with
+        these options (made when there is none).
+
+        Returns a SeatedRoom, or an ObjectRoom with its view there: the game decides, so annotate what you expect.
+        With the `rules` of a game of rows own moves are predicted. Raises RemoteError.
+        """
+        if rules is not None:
+            self.rules[rules.name] = rules
+        before, name = self.room, room.room if isinstance(room, RoomCreated) else room
+        try:
+            await self._lifeline.request(messages.Join(game=game, room=name, code=code, options=options or {}))
+        except RemoteError as error:  # the seat may have been given, and the answer lost with the connection
+            if error.code is not ErrorCode.TIMED_OUT or await self.resumed_room() in (before, None):
+                raise
+        joined = self._seated_last
+        assert joined is not None
+        if isinstance(joined, ObjectRoom):
+            await joined._loaded()
+        joined._check_ours()
+        return joined
+
+    async def resumed_room(self) -> SeatedRoom | ObjectRoom | None:
+        """Wait until the session is served and the seat that was kept for it is back: that seat, None without one.
+
+        Raises RemoteError when the session is over.
+        """
+        await self._lifeline.ready()
         return self.room
 
-    async def create_room(self, game: str) -> str:
-        """Open a room and return its id. Raises RemoteError."""
-        answer = await self._request(messages.CreateRoom(game=game))
-        assert isinstance(answer, messages.RoomCreated)
-        return answer.room
+    async def create_room(
+        self, game: str, *, options: dict[str, Any] | None = None, private: bool = False
+    ) -> RoomCreated:
+        """Open a room: its id (`room`), `seats`, and the `code` of a private one. Raises RemoteError."""
+        return await self._ask(messages.CreateRoom(game=game, options=options or {}, private=private), RoomCreated)
 
-    async def rooms(self, game: str = "") -> list[dict[str, Any]]:
-        """The rooms of the server, fullest first."""
-        answer = await self._request(messages.ListRooms(game=game))
-        assert isinstance(answer, messages.Rooms)
+    async def rooms(
+        self, game: str = "", *, options: dict[str, Any] | None = None, open: bool = False
+    ) -> list[dict[str, Any]]:
+        """The rooms of the server, fullest first; `open` leaves out those that are full. Raises RemoteError."""
+        answer = await self._ask(messages.ListRooms(game=game, options=options or {}, open=open), messages.Rooms)
         return answer.rooms
 
     async def leave(self) -> messages.Left:
         """Give the seat up; returns the server's books of it. Raises RemoteError."""
-        room = self.room
-        answer = await self._request(messages.Leave())
-        assert room is not None
-        assert isinstance(answer, messages.Left)
-        return answer
+        return await self._ask(messages.Leave(), messages.Left)
 
     async def chat(self, text: str) -> None:
-        """Say something to the room."""
-        self._link.write(message_bytes(messages.Chat(text=text)))
+        """Say something to the room; during a pause this waits. Raises RemoteError when the session is over."""
+        message = messages.Chat(text=text)
+        await self._lifeline.ready()
+        self.say(message)
 
     async def stats(self, window_s: int = 60) -> dict[str, Any]:
         """The server's own figures (on loopback only)."""
-        answer = await self._request(messages.StatsRequest(window_s=window_s))
-        assert isinstance(answer, messages.Stats)
-        return answer.figures
+        return (await self._ask(messages.StatsRequest(window_s=window_s), messages.Stats)).figures
 
-    async def _request(self, message: Message) -> Message:
-        self._check_open()
-        self._ref += 1
-        ref, answered, box = self._ref, trio.Event(), list[Message]()
-        self._answers[ref] = (answered, box)
-        self._link.write(message_bytes(attrs.evolve(message, ref=ref)))
-        try:
-            with trio.fail_after(ANSWER_S):
-                await answered.wait()
-        except trio.TooSlowError:
-            raise RemoteError(ErrorCode.TIMED_OUT, f"no answer to {message.kind} within {ANSWER_S:g} s") from None
-        finally:
-            del self._answers[ref]
-        if not box:
-            self._check_open()
-        answer = box[0]
-        if isinstance(answer, messages.Error):
-            raise RemoteError(error_code(answer.code), answer.message)
+    def saved(self, *, device_secret: bool = False) -> SavedSession:
+        """What another process needs to go on if this one dies: `connect(resume=…)`. Good as long as the session is.
+
+        Events that were not read yet come again there. `device_secret` puts that in, too: to log in anew with it when
+        the session is gone.
+        """
+        tick, index = (0, 0) if self.room is None else self.room.read
+        return SavedSession(
+            self.server,
+            self.account,
+            self.name,
+            self.session,
+            self._lifeline.secret,
+            tick,
+            index,
+            self._login.secret if device_secret and self._login is not None else b"",
+        )
+
+    def rebind(self) -> None:
+        """The network has changed: datagrams go through a new socket from now on. A socket that fails is renewed
+        without being asked."""
+        connection = self._lifeline.connection
+        if connection is not None and connection.udp is not None:
+            connection.udp.rebind()
+
+    async def _ask(self, message: Message, wanted: type[Answer]) -> Answer:
+        answer = await self._lifeline.request(message)
+        assert isinstance(answer, wanted)  # the table of requests has seen to it
         return answer
 
-    async def _log_in(self, secret: bytes, name: str) -> None:
-        await self._request(messages.Hello(protocol=PROTOCOL, agent="holdfast python"))
-        welcome = await self._request(messages.Login(secret=secret, name=name))
-        assert isinstance(welcome, messages.Welcome)
-        self.account, self.name, self.session = welcome.account, welcome.name, welcome.session
-        self.games = welcome.games
-        self._udp_port = welcome.udp_port
-        self._end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down, Suite(welcome.suite))
+    # -- what connections bring ---------------------------------------------------------------------------------------
 
-    def _check_open(self) -> None:
-        if self.error is not None:
-            raise RemoteError(self.error.code, str(self.error))
+    def say(self, message: Message) -> None:
+        """Send a message over the present connection."""
+        self._lifeline.say(message)
 
-    # -- what comes in ------------------------------------------------------------------------------------------------
-
-    async def _read_control(self) -> None:
-        try:
-            while data := await self._link.receive():
-                for item in self._channel.receive_data(data):
-                    self._receive(item)
-            self._ended(ProtocolError(ErrorCode.SESSION_GONE, "the server has closed the connection"))
-        except LinkClosed as error:
-            self._ended(ProtocolError(ErrorCode.SESSION_GONE, str(error)))
-        except ProtocolError as error:
-            self._ended(error)
-            self._link.close()
-
-    def _receive(self, item: Message | bytes) -> None:
-        if isinstance(item, bytes):
-            if self.room is not None:
-                self.datagrams += 1
-                self.datagram_bytes += len(item)
-                self._take_frame(self.room, item[1:])
-            return
-        match item:
+    def take(self, message: Message) -> None:
+        """A message came. Raises ProtocolError."""
+        room = self.room
+        match message:
             case messages.Seated():
-                self.room = SeatedRoom(self, Play(item), item.roster)
+                self._seated(message)
+            case messages.Part() if isinstance(room, ObjectRoom) and message.room == room.info.room:
+                room._take_part(message)
+                self._check_back()
             case messages.Left():
-                self._left(item)
-            case messages.Events() if self.room is not None:
-                for tick, index, kind, data in item.events:
-                    self.room._tell(Event(tick, index, kind, tuple(data)))
-            case messages.Error() if item.fatal:
-                self._ended(ProtocolError(error_code(item.code), item.message))
-            case messages.Error() if item.code == ErrorCode.ROOM_CLOSED.number:
-                self._seat_gone(ProtocolError(ErrorCode.ROOM_CLOSED, item.message))
+                self._left(message)
+            case messages.Events() if room is not None and message.room == room.info.room:
+                room._take_events(message)
+            case messages.Pong() if isinstance(room, SeatedRoom):
+                room.play.clock.pong(message.time_us / 1e6, trio.current_time())
+            case messages.Error() if message.code in _SEAT_GONE and not message.ref:
+                self._seat_gone(ProtocolError(_SEAT_GONE[message.code], message.message))
             case _:
                 pass
-        if item.ref in self._answers:
-            answered, box = self._answers[item.ref]
-            box.append(item)
-            answered.set()
+
+    def take_frame(self, data: bytes, size: int) -> None:
+        """A frame came."""
+        room = self.room
+        if not isinstance(room, SeatedRoom):
+            return
+        self.datagrams += 1
+        self.datagram_bytes += size
+        now = trio.current_time()
+        try:
+            frame = room._receive(data, now)
+        except BadFrame:
+            self.bad_frames += 1
+        else:
+            connection = self._lifeline.connection
+            if frame is not None and frame.acks is not None and connection is not None:
+                connection.end.acknowledged(*frame.acks, now)
+
+    async def playing(self) -> Play:
+        """Wait for a seat in a room of rows."""
+        while self._expected or not isinstance(self.room, SeatedRoom):
+            await self._lifeline.change()
+        return self.room.play
+
+    def welcomed(self, welcome: messages.Welcome, resumed: bool) -> None:
+        """There is a connection."""
+        self.account, self.name, self.games = welcome.account, welcome.name, welcome.games
+        self._expected, self.held_room = (welcome.room, "") if resumed else ("", welcome.room)
+        self._after = self._after if resumed else None
+        if self.room is not None and self.room.info.room != self._expected:
+            code = ErrorCode.NOT_SEATED if resumed else ErrorCode.SESSION_GONE
+            self._end_room(ProtocolError(code, "the seat was lost with the connection"))
+        self._check_back()
+
+    def last_event(self) -> tuple[int, int]:
+        """Id of the newest event that came."""
+        return (self._after or (0, 0)) if self.room is None else self.room.heard
+
+    def lost(self) -> None:
+        """The connection is lost."""
+        if self.room is not None:
+            self.room._lost()
+        if not self._away:
+            self._away = True
+            if self.on_pause is not None:
+                self.on_pause()
+
+    def over(self, error: ProtocolError) -> None:
+        """The session is over."""
+        if self.room is not None:
+            self.room._end(error)
+
+    def _entry(self, saved: SavedSession | None) -> messages.Login | messages.Resume:
+        if saved is None:
+            assert self._login is not None
+            return self._login
+        self._after = (saved.event_tick, saved.event_index)
+        return messages.Resume(
+            session=saved.session, secret=saved.secret, event_tick=saved.event_tick, event_index=saved.event_index
+        )
+
+    def _seated(self, message: messages.Seated) -> None:
+        room = self.room
+        if room is not None and message.resumed and room._continues(message):
+            room._resume(message)
+        else:
+            after = self._after if message.resumed else None
+            new = seat(self, message, after, self.rules.get(message.game))
+            if room is not None:
+                room._end(ProtocolError(ErrorCode.NOT_SEATED, "another seat has taken its place"))
+            self.room = self._seated_last = new
+        self._expected = self.held_room = ""
+        self._check_back()
+        self._lifeline.changed()
 
     def _left(self, left: messages.Left) -> None:
-        if self.room is not None:
+        if self.room is not None and self.room.info.room == left.room:
             self.room.left = left
             self._seat_gone(ProtocolError(ErrorCode.NOT_SEATED, "the seat was given up"))
 
     def _seat_gone(self, error: ProtocolError) -> None:
+        self._expected = ""
+        self._end_room(error)
+        self._check_back()
+
+    def _end_room(self, error: ProtocolError) -> None:
         room, self.room = self.room, None
         if room is not None:
             room._end(error)
 
-    def _take_frame(self, room: SeatedRoom, data: bytes) -> None:
-        now = trio.current_time()
-        try:
-            frame = room._receive(data, now)
-            if frame is not None and frame.acks is not None and self._end is not None:
-                self._end.acks.acknowledged(*frame.acks, now)
-        except BadFrame:
-            self.bad_frames += 1
-
-    def _ended(self, error: ProtocolError) -> None:
-        if self.error is None:
-            self.error = error
-        for answered, _ in self._answers.values():
-            answered.set()
-        if self.room is not None:
-            self.room._end(error)
-
-    # -- datagrams and the input clock ---------------------------------------------------------------------------------
-
-    def _open_datagrams(self, host: str) -> None:
-        family, kind, _, _, address = socket.getaddrinfo(host, self._udp_port, type=socket.SOCK_DGRAM)[0]
-        self._socket = socket.socket(family, kind)
-        self._socket.setblocking(False)
-        self._socket.connect(address)
-
-    def _close_datagrams(self) -> None:
-        if self._socket is not None:
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
-            self._socket = None
-
-    async def _read_datagrams(self) -> None:
-        end = self._end
-        assert end is not None
-        while (sock := self._socket) is not None:
-            try:
-                await trio.lowlevel.wait_readable(sock)
-                packet = sock.recv(_DATAGRAM_MAX)
-            except (BlockingIOError, ConnectionRefusedError):
-                continue
-            except (OSError, trio.ClosedResourceError):
-                return
-            frame, reply = end.receive(packet, trio.current_time())
-            if reply is not None:
-                self._send(reply)
-            if frame is not None and self.room is not None:
-                self.datagrams += 1
-                self.datagram_bytes += len(packet)
-                self._take_frame(self.room, frame)
-
-    def _send(self, packet: bytes) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # UDP: what does not go out now is repeated with the next input
-                self._socket.send(packet)
-
-    async def _keep_alive(self) -> None:
-        end, pinged_at = self._end, float("-inf")
-        assert end is not None
-        while self.error is None:
-            now = trio.current_time()
-            packet = end.due(now) if self._socket is not None else None
-            if packet is not None:
-                self._send(packet)
-            if not end.proven and now - pinged_at >= KEEPALIVE_EVERY_S:
-                pinged_at = now
-                self._link.write(message_bytes(messages.Ping(time_us=int(now * 1e6))))
-            await trio.sleep(PROBE_EVERY_S if self._socket is not None and not end.proven else KEEPALIVE_EVERY_S)
-
-    async def _input_clock(self) -> None:
-        due = trio.current_time()
-        while self.error is None:
-            room = self.room
-            if room is None:
-                await trio.sleep(0.02)
-                due = trio.current_time()
-                continue
-            now = trio.current_time()
-            self._send_inputs(room.play, now)
-            due = max(due + room.play.input_period_s, now - 1.0)
-            await trio.sleep_until(due)
-
-    def _send_inputs(self, play: Play, now: float) -> None:
-        end = self._end
-        assert end is not None
-        datagram = self._socket is not None and end.proven
-        if self._socket is not None and not datagram and now - end.unproven_since < FALLBACK_S:
+    def _check_back(self) -> None:
+        """A pause ends when the seat is back, or known to be gone."""
+        if not self._lifeline.paused or self._expected or (self.room is not None and not self.room.ready):
             return
-        ack = end.acks.ack if datagram else (0, 0)
-        packet = play.next_packet(ack, now) if self.sending else play.repeat_packet(ack)
-        if datagram:
-            self._send(end.seal_input(packet, now))
-        else:
-            self._link.write(realtime_bytes(_INPUT + packet))
+        self._lifeline.back()
+        if self._away:
+            self._away = False
+            if self.on_resume is not None:
+                self.on_resume()
 
 
-def parse_address(server: str) -> tuple[str, int]:
-    """Host and port of "host:port" or "[v6]:port"; raises ValueError."""
-    host, colon, port = server.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise ValueError(f"{server!r} is not host:port, such as 127.0.0.1:7777")
-    return host.strip("[]"), int(port)
+_SEAT_GONE = {code.number: code for code in (ErrorCode.ROOM_CLOSED, ErrorCode.NOT_SEATED)}

@@ -34,6 +34,7 @@ class ErrorCode(enum.Enum):
     NOT_SEATED = (25, "not_seated", False)
     ROOM_CLOSED = (26, "room_closed", False)
     BAD_OPTION = (27, "bad_option", False)
+    ACT_REFUSED = (28, "act_refused", False)
     NOT_ALLOWED = (30, "not_allowed", False)
     LIMITED = (31, "limited", True)
     SHUTTING_DOWN = (40, "shutting_down", True)

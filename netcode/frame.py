@@ -201,6 +201,7 @@ class FrameDecoder:
         self.stream = stream
         self.epoch = epoch
         self.newest_tick = tick
+        """The highest tick of this epoch."""
         self.last_seq = last_seq
         self.baseline = -1
         """Tick of the newest frame that was read: what to acknowledge. -1: none yet."""
@@ -221,8 +222,10 @@ class FrameDecoder:
         epoch = widen(epoch_low, 8, self.epoch)
         if stream != self.stream or epoch < self.epoch:
             return None
-        if epoch > self.epoch:
+        if epoch > self.epoch:  # another owner of the room: its ticks and sequences are news, whatever ours were
             self.epoch = epoch
+            self.newest_tick = widen(tick_low, 16, self.newest_tick)
+            self.last_seq = widen(seq_low, 16, self.last_seq)
             self.baseline = -1
             self._kept.clear()
         at, acks = HEADER.size, None

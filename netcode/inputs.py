@@ -12,6 +12,11 @@ server takes from.
     baseline  low bits of the tick of the newest frame read: what the server may encode deltas against
     seen      low bits of the tick that the player saw when it made the newest input (for lag compensation)
 
+A packet has one `seen`, for its newest input. A client makes one input a tick, so the tick that the player saw when
+it made the input `n` before that is taken to be `n` ticks earlier: exact while frames and inputs keep their pace,
+within the frames that were lost or bunched otherwise. (Without this a repeated input would claim to have seen what
+its player could not, and hit where the others were later.)
+
 Every packet repeats all inputs which the server has not acknowledged, so a lost packet costs nothing. The
 server applies each sequence once and in order, one a tick. The client holds at most 32 unacknowledged inputs
 (then its input clock stops), the server at most 8 a seat (then it takes no more and the client repeats): so
@@ -124,8 +129,8 @@ class InputQueue:
         return len(self._waiting)
 
     def offer(self, packet: InputPacket) -> int:
-        """Queue what is new in a packet; returns how many were. Old ones are known already, those beyond the
-        limit come again."""
+        """Queue what is new in a packet, each with the tick that it saw; returns how many were new. Old ones are known
+        already, those beyond the limit come again."""
         count = packet.count
         if not count:
             return 0
@@ -143,8 +148,9 @@ class InputQueue:
         for seq in range(self._next, newest + 1):
             if len(self._waiting) >= QUEUED_MAX:
                 break
-            at = (newest - seq) * size
-            self._waiting.append((seq, packet.seen, packet.inputs[at : at + size]))
+            back = newest - seq
+            packed = packet.inputs[back * size : (back + 1) * size]
+            self._waiting.append((seq, (packet.seen - back) & 0xFFFF, packed))
             taken += 1
         self._next += taken
         return taken

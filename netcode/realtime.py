@@ -9,6 +9,11 @@
 A client is found by its connection id, not by its address. A genuine datagram from another address (NAT, Wi-Fi to
 cellular) is used at once, but frames go on to the proven path until the new one has answered a challenge. Nothing
 here reads a clock: `now` is in seconds, monotonic.
+
+    client's path    on trial ── KEEPALIVE after our PROOF ──► proven ── nothing comes down, or nothing gets up ──► …
+
+Both directions must work, so only the answer to a proof proves. While a path is on trial, inputs (and so frames) take
+the control channel; a proven one is given up within a second when it fails in either direction (`ClientEnd.usable`).
 """
 
 from __future__ import annotations
@@ -31,13 +36,26 @@ from netcode.seal import (
 TOKEN_BYTES = 8
 CHALLENGE_EVERY_S = 0.1
 PROBE_EVERY_S = 0.1
+PROBE_SLOWLY_S = 0.5
+"""Between the probes of a path that has been on trial for TRIAL_S: 2.4 kB a second for as long as UDP does not pass."""
+TRIAL_S = 1.0
 KEEPALIVE_EVERY_S = 1.0
-PATH_LOST_S = 3.0
-"""A client that has heard no datagram for so long probes its path anew."""
+FALLBACK_S = 1.0
+"""How long a client's first inputs wait for a path before they take the control channel."""
+PATH_LOST_S = 0.9
+"""A client whose input has waited so long for any datagram gives its path up: frames come at every tick."""
+PATH_SILENT_S = 3.0
+"""The same without inputs: only keep-alives are answered then."""
+UNHEARD_S = 0.35
+UNHEARD_MIN = 8
+"""A client gives its path up, too, when it is told for so long (and a round trip) that nothing new got through, of so
+many datagrams at least."""
 PATH_IDLE_S = 5.0
 """The server sends nothing to an address from which nothing genuine came for so long."""
 ACKS_EVERY = 8
 """The server puts acknowledgements into every 8th frame: enough for RTT and loss, 6 bytes less in the others."""
+ACKS_EVERY_S = 0.45
+"""At less than 18 Hz into more of them, or a client would notice too late that its inputs do not get through."""
 _PROBE_PADDING = bytes(PLAINTEXT_MAX)
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 
@@ -46,6 +64,7 @@ class ServerEnd:
     """The server's end of one session's realtime channel."""
 
     __slots__ = (
+        "_acks_at",
         "_answered_at",
         "_challenged_at",
         "_frames",
@@ -83,6 +102,7 @@ class ServerEnd:
         self._path_heard_at = float("-inf")
         self._paths = 0  # counts the paths that were proven, so that no token serves twice
         self._frames = 0
+        self._acks_at = float("inf")
 
     def receive(self, packet: memoryview | bytes, address: bytes, now: float) -> tuple[bytes | None, bytes | None]:
         """(plaintext of an input packet or None, datagram to send back to `address` or None)."""
@@ -114,7 +134,8 @@ class ServerEnd:
     def seal_frame(self, frame: bytes, now: float) -> bytes:
         """The datagram for one frame; raises DatagramTooLarge."""
         self._frames += 1
-        if self._frames % ACKS_EVERY == 0:
+        if self._frames % ACKS_EVERY == 0 or now - self._acks_at > ACKS_EVERY_S:
+            self._acks_at = now
             frame = with_acks(frame, self.acks.ack)
         return self._seal(_FRAME, frame, now)
 
@@ -142,20 +163,28 @@ class ServerEnd:
 
 
 class ClientEnd:
-    """The client's end of its session's realtime channel."""
+    """The client's end of its session's realtime channel, and which channel its inputs take."""
 
     def __init__(self, connection: int, key_up: bytes, key_down: bytes, suite: Suite = Suite.AES_256_GCM) -> None:
         self.connection = connection
         self.proven = False
-        """Whether the server has told that datagrams reach us here."""
+        """Whether the server has told that datagrams pass both ways. Ask `usable`, which also sees a path fail."""
         self.unproven_since = float("inf")
-        """When the first probe of the path under trial went out."""
+        """When the path under trial was first probed; of one that was lost, FALLBACK_S before that was noticed."""
         self.heard_at = float("-inf")
         self.acks = AckTracker()
         self.drops = DropCounters()
+        self.fallbacks = 0
+        """How often a path was lost, or not there in time: times that inputs moved to the control channel."""
         self._opener = Opener(key_down, connection, SERVER_TO_CLIENT, suite, self.drops)
         self._sealer = Sealer(key_up, connection, CLIENT_TO_SERVER, suite)
         self._said_at = float("-inf")
+        self._tried_at = float("inf")  # when the trial under way began
+        self._vouched = False  # a PROOF went out in this trial
+        self._blocked = False  # inputs take the control channel
+        self._asked_at = float("inf")  # when the first input since the last datagram went out
+        self._heard_up_at = float("-inf")  # when the server last acknowledged something new
+        self._unheard = False
 
     def receive(self, packet: memoryview | bytes, now: float) -> tuple[bytes | None, bytes | None]:
         """(plaintext of a frame or None, datagram to send back or None)."""
@@ -165,34 +194,63 @@ class ClientEnd:
         kind, sequence, plaintext = opened
         self.acks.received(sequence)
         self.heard_at = now
+        self._asked_at = float("inf")
         if kind is _FRAME:
-            self.proven = True
             return plaintext, None
         if kind is DatagramType.CHALLENGE and len(plaintext) == TOKEN_BYTES:
+            self._vouched = True
             return None, self._seal(DatagramType.PROOF, plaintext, now)
-        if kind is DatagramType.KEEPALIVE:
-            self.proven = True
+        if kind is DatagramType.KEEPALIVE and self._vouched and not self.proven:
+            self.proven, self._blocked, self._unheard = True, False, False
+            self._heard_up_at = now
         return None, None
+
+    def acknowledged(self, low: int, bits: int, now: float) -> None:
+        """Take the acknowledgements of a frame: they move the RTT, and show whether our datagrams get through."""
+        before = self.acks.newest_acked
+        self.acks.acknowledged(low, bits, now)
+        if self.acks.newest_acked > before:
+            self._heard_up_at = now
+        elif self.acks.newest_sent - before >= UNHEARD_MIN:
+            patience_s = UNHEARD_S + (self.acks.rtt_ms or 0.0) / 1000.0
+            self._unheard = self._unheard or now - self._heard_up_at >= patience_s
+
+    def usable(self, now: float) -> bool:
+        """Whether inputs are to go by datagram now: the path is proven and has not failed since."""
+        if self.proven and (self._unheard or now - self._asked_at > PATH_LOST_S or now - self.heard_at > PATH_SILENT_S):
+            self.proven, self.unproven_since = False, now - FALLBACK_S
+            self._tried_at, self._vouched, self._asked_at = now, False, float("inf")
+        return self.proven
+
+    def blocked(self, now: float) -> bool:
+        """Whether inputs are to take the control channel now. Neither this nor `usable`: let them wait a moment."""
+        if not self.usable(now) and not self._blocked and now - self.unproven_since >= FALLBACK_S:
+            self._blocked = True
+            self.fallbacks += 1
+        return self._blocked
 
     def due(self, now: float) -> bytes | None:
         """What to send when there is no input to send: a probe until the path is proven, then a keep-alive a second."""
-        if self.proven and now - self.heard_at > PATH_LOST_S:
-            self.proven, self.unproven_since = False, now
-        elif not self.proven and self.unproven_since > now:
-            self.unproven_since = now
-        every_s = KEEPALIVE_EVERY_S if self.proven else PROBE_EVERY_S
+        if self.usable(now):
+            if now - self._said_at < KEEPALIVE_EVERY_S:
+                return None
+            return self._seal(DatagramType.KEEPALIVE, b"", now)
+        if self._tried_at > now:
+            self._tried_at = self.unproven_since = now
+        every_s = PROBE_EVERY_S if now - self._tried_at < TRIAL_S else PROBE_SLOWLY_S
         if now - self._said_at < every_s:
             return None
-        if self.proven:
-            return self._seal(DatagramType.KEEPALIVE, b"", now)
         return self._seal(DatagramType.PROBE, _PROBE_PADDING, now)
 
     def seal_input(self, plaintext: bytes, now: float) -> bytes:
         """The datagram for one input packet."""
+        self._asked_at = min(self._asked_at, now)
         return self._seal(_INPUT, plaintext, now)
 
     def _seal(self, kind: DatagramType, plaintext: bytes, now: float) -> bytes:
         packet = self._sealer.seal(kind, plaintext)
         self.acks.sent(self._sealer.sequence, now)
+        if now - self._said_at > UNHEARD_S:  # after a pause there is nothing yet to be acknowledged
+            self._heard_up_at = now
         self._said_at = now
         return packet

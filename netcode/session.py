@@ -1,14 +1,19 @@
 """Sessions: a player's authenticated presence on this node, and the table that finds it.
 
+    log-in ──► CONNECTED ──connection lost──► LOST ──not resumed in time──► gone
+                   ▲   └─resume: fresh keys─┐   │
+                   └────────────────────────┴───┘       (a log-in of the same account ends the older session)
+
 A session is found by its id (control channel, resume), by its connection id (every datagram) and by its account (one
-session a player: a new log-in replaces the old one). The table is pure: ids, secrets and keys are drawn by its owner,
-`now` is passed in, and whoever calls `silent` or `outlived` acts on what they return. Only the hash of a session's
-secret is kept.
+session a player). While it is lost its keys are worth nothing: no datagram finds it. The table is pure: ids, secrets
+and keys are drawn by its owner, `now` is passed in, and whoever calls `silent`, `outlived` or `expired` acts on what
+they return. Only the hash of a session's secret is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from typing import Any
 
 import attrs
@@ -33,15 +38,21 @@ class Session:
     heard_at: float
     """When the player was last heard on the control channel; datagrams count in `end.heard_at`."""
     link: Any = None
-    """The control connection (a `ByteLink`)."""
+    """The control connection (a `ByteLink`); while the session is lost, the closed one it had."""
+    generation: int = 0
+    """Counts the session's connections; the keys of earlier ones are worth nothing."""
+    lost_at: float | None = None
+    """Since when the session has no connection; None while it has one."""
+    ended: bool = False
+    """It cannot be resumed any more."""
     seat: Any = None
     """The server's occupant of the seat that the session sits in; None without one."""
     joining: str = ""
     """Id of the join that waits for its tick; "" when none does."""
     profile: dict[str, Any] = attrs.field(factory=dict)
     """What a game is told of the player."""
-    opened: list[str] = attrs.field(factory=list)
-    """Rooms that this session has opened, as far as they are still there."""
+    budget: Any = None
+    """What the server still lets the session ask for (`server.limits.SessionBudget`)."""
     by_datagram: bool | None = None
     """Frames go by datagrams (True) or over the control channel (False); None: the client has shown neither yet."""
     streams: int = 0
@@ -54,7 +65,8 @@ def secret_hash(secret: bytes) -> bytes:
 
 
 class SessionTable:
-    """All sessions of a node; at most `sessions_max`, beyond that a log-in is refused."""
+    """All sessions of a node; at most `sessions_max`. A log-in into a full table ends the session that has been lost
+    for longest; where none is lost it is refused."""
 
     def __init__(self, sessions_max: int) -> None:
         self.sessions_max = sessions_max
@@ -66,13 +78,19 @@ class SessionTable:
         return len(self.by_id)
 
     def add(self, session: Session) -> Session | None:
-        """Take a new session in; returns the one of the same account that it replaces, already removed.
+        """Take a new session in; returns the one that it replaces (of the same account, or lost for longest where the
+        table is full), already removed.
 
-        Raises ProtocolError(TOO_MANY_SESSIONS) when the table is full.
+        Raises ProtocolError(TOO_MANY_SESSIONS) when the table is full of players who are here.
         """
         replaced = self.by_account.get(session.account)
         if replaced is None and len(self.by_id) >= self.sessions_max:
-            raise ProtocolError(ErrorCode.TOO_MANY_SESSIONS, f"this server takes {self.sessions_max} players at once")
+            lost = [(found.lost_at, found.id) for found in self.by_id.values() if found.lost_at is not None]
+            if not lost:
+                raise ProtocolError(
+                    ErrorCode.TOO_MANY_SESSIONS, f"this server takes {self.sessions_max} players at once"
+                )
+            replaced = self.by_id[min(lost)[1]]
         if replaced is not None:
             self.remove(replaced)
         self.by_id[session.id] = session
@@ -80,17 +98,47 @@ class SessionTable:
         self.by_account[session.account] = session
         return replaced
 
+    def lose(self, session: Session, now: float) -> None:
+        """The session's connection is gone; it can be resumed for a while."""
+        if session.lost_at is None and not session.ended:
+            session.lost_at = now
+            self.by_connection.pop(session.end.connection, None)
+
+    def find(self, session_id: str, secret: bytes) -> Session:
+        """The session that a `Resume` means; raises ProtocolError(SESSION_GONE), which does not tell whether the id or
+        the secret was wrong."""
+        found = self.by_id.get(session_id)
+        kept = bytes(32) if found is None else found.secret_hash
+        if not hmac.compare_digest(secret_hash(secret), kept) or found is None:
+            raise ProtocolError(ErrorCode.SESSION_GONE, "no such session any more; log in again")
+        return found
+
+    def resume(self, session: Session, end: ServerEnd, link: Any, now: float) -> Any:
+        """Give a session a new connection, and with `end` fresh keys; returns the link it had."""
+        before, session.link = session.link, link
+        self.by_connection.pop(session.end.connection, None)
+        session.end, session.by_datagram = end, None
+        self.by_connection[end.connection] = session
+        session.generation += 1
+        session.lost_at, session.heard_at = None, now
+        return before
+
     def remove(self, session: Session) -> None:
         """Forget a session; harmless when it is gone already."""
+        session.ended = True
         if self.by_id.pop(session.id, None) is not None:
-            del self.by_connection[session.end.connection]
+            self.by_connection.pop(session.end.connection, None)
             if self.by_account.get(session.account) is session:
                 del self.by_account[session.account]
 
     def silent(self, now: float, idle_s: float) -> list[Session]:
-        """Sessions that were heard on neither channel for `idle_s`."""
+        """Sessions with a connection that were heard on neither channel for `idle_s`."""
         limit = now - idle_s
-        return [s for s in self.by_id.values() if s.heard_at < limit and s.end.heard_at < limit]
+        return [s for s in self.by_id.values() if s.lost_at is None and s.heard_at < limit and s.end.heard_at < limit]
+
+    def expired(self, now: float, resume_s: float) -> list[Session]:
+        """Sessions that have been lost for longer than `resume_s`."""
+        return [s for s in self.by_id.values() if s.lost_at is not None and now - s.lost_at > resume_s]
 
     def outlived(self, now: float) -> list[Session]:
         """Sessions older than SESSION_MAX_S."""

@@ -26,11 +26,13 @@ import trio
 
 from netcode.certificate import CertificateNotTrusted, ClientTrust
 from netcode.errors import NetcodeError
+from netcode.tls import READ_SIZE, Tls, accept, shake_hands
+from netcode.tls import HandshakeFailed as HandshakeFailed
 
 OUTBOX_MAX = 256 * 1024
 """The default limit in bytes of what the peer has not yet taken beyond the socket's own buffer."""
-_READ_SIZE = 65536
-_RECORD_SIZE = 16384
+SEND_BUFFER = 128 * 1024
+"""What a server lets the system keep for a peer who does not read; by itself that would grow to megabytes."""
 _GOODBYE_S = 1.0
 
 
@@ -49,10 +51,6 @@ class LinkClosed(NetcodeError):
     def __init__(self, reason: CloseReason) -> None:
         super().__init__(reason.value)
         self.reason = reason
-
-
-class HandshakeFailed(NetcodeError):
-    """The peer did not complete a TLS handshake, in time or at all."""
 
 
 class ByteLink:
@@ -74,13 +72,16 @@ class ByteLink:
         "_undelivered",
         "closed",
         "peer",
+        "turn",
     )
 
-    def __init__(self, sock: socket.socket, tls: _Tls | None, nursery: trio.Nursery, outbox_max: int) -> None:
+    def __init__(self, sock: socket.socket, tls: Tls | None, nursery: trio.Nursery, outbox_max: int) -> None:
         self.closed: CloseReason | None = None
         """Why the link is closed; None while it is open."""
         self.peer: tuple[str, int] = _peer_of(sock)
         """The peer's host and port."""
+        self.turn: trio.Lock | None = None
+        """While set, `receive` takes it for a moment before it reads: one such link in each pass of the scheduler."""
         self._socket = sock
         self._tls = tls
         self._nursery = nursery
@@ -100,22 +101,25 @@ class ByteLink:
         context: ssl.SSLContext | None,
         nursery: trio.Nursery,
         *,
+        turn: trio.Lock | None = None,
         handshake_timeout_s: float = 10.0,
         outbox_max: int = OUTBOX_MAX,
     ) -> ByteLink:
         """Take over an accepted socket and shake hands (`context` None: no TLS). `nursery` must outlive the
-        link.
+        link. `turn`, shared by all links of a server, lets one handshake in each pass of the scheduler go on.
 
         Raises `HandshakeFailed`; the socket is then closed.
         """
         try:
-            raw = _take_over(sock)
+            raw = _take_over(sock, SEND_BUFFER)
         except OSError as error:  # reset before we could look at it
             sock.close()
             raise HandshakeFailed(f"the connection broke at once: {error}") from error
         try:
             with trio.fail_after(handshake_timeout_s):
-                return cls(raw, await _shake_hands(raw, context, server_side=True), nursery, outbox_max)
+                link = cls(raw, await accept(raw, context, turn or trio.Lock()), nursery, outbox_max)
+                link.turn = turn
+                return link
         except trio.TooSlowError:
             raise HandshakeFailed(f"no TLS handshake within {handshake_timeout_s:g} s") from None
         except OSError as error:
@@ -142,7 +146,9 @@ class ByteLink:
         try:
             with trio.fail_after(timeout_s):
                 raw = _take_over((await trio.open_tcp_stream(host, port)).socket)
-                tls = await _shake_hands(raw, None if trust is None else trust.context, host=host)
+                tls = None if trust is None else Tls(trust.context, False, host)
+                if tls is not None:
+                    await shake_hands(raw, tls, trio.Lock())
                 link = cls(raw, tls, nursery, outbox_max)
         except trio.TooSlowError:
             raise HandshakeFailed(f"{host}:{port} did not answer within {timeout_s:g} s") from None
@@ -189,7 +195,7 @@ class ByteLink:
                 return
         self._send(data)
 
-    async def receive(self, bytes_max: int = _READ_SIZE) -> bytes:
+    async def receive(self, bytes_max: int = READ_SIZE) -> bytes:
         """The next bytes, at least one; b"" when the peer has ended the stream. Raises `LinkClosed`."""
         if self._undelivered:
             await trio.lowlevel.checkpoint()
@@ -199,6 +205,9 @@ class ByteLink:
                     await trio.lowlevel.wait_readable(self._socket)
                 except (trio.ClosedResourceError, trio.BusyResourceError):
                     break  # closed, or `aclose` is reading to the end already
+                if self.turn is not None:
+                    async with self.turn:
+                        pass
                 if self._is_closed():
                     break
             data = self._read(bytes_max)
@@ -247,7 +256,7 @@ class ByteLink:
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
                 with contextlib.suppress(BlockingIOError, InterruptedError):
-                    if not self._socket.recv(_READ_SIZE):
+                    if not self._socket.recv(READ_SIZE):
                         return
         except trio.BusyResourceError:  # somebody is in `receive` and will see the end
             self._ended = trio.Event()
@@ -273,7 +282,7 @@ class ByteLink:
                 self._tell_end(data)
                 return data
             if not self._undelivered:
-                data = self._socket.recv(_READ_SIZE)
+                data = self._socket.recv(READ_SIZE)
                 if data:
                     tls.incoming.write(data)
                 else:
@@ -344,56 +353,12 @@ class ByteLink:
             self._idle = None
 
 
-class _Tls:
-    """A TLS connection between two memory buffers."""
-
-    __slots__ = ("incoming", "object", "outgoing")
-
-    def __init__(self, context: ssl.SSLContext, server_side: bool, host: str | None) -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.object = context.wrap_bio(self.incoming, self.outgoing, server_side=server_side, server_hostname=host)
-
-    def step(self) -> bool:
-        """Go on with the handshake; whether it is complete. What to send is in `outgoing` either way."""
-        try:
-            self.object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        return True
-
-    def encrypt(self, data: bytes) -> bytes:
-        self.object.write(data)
-        return self.outgoing.read()
-
-    def decrypt(self, bytes_max: int) -> tuple[bytes | None, bool]:
-        """Up to `bytes_max` plain bytes (None: no whole record yet, b"": the end), and whether to ask
-        again."""
-        parts: list[bytes] = []
-        left = bytes_max
-        try:
-            while part := self.object.read(min(left, _RECORD_SIZE)):
-                parts.append(part)
-                left -= len(part)
-                more = self.incoming.pending > 0 or self.object.pending() > 0
-                if not more or not left:
-                    return b"".join(parts), more
-        except ssl.SSLWantReadError:
-            return (b"".join(parts) if parts else None), False
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            pass
-        return b"".join(parts), bool(parts)  # the end is found again when asked again
-
-    def goodbye(self) -> bytes:
-        """The bytes that announce the end of our side (close_notify)."""
-        with contextlib.suppress(ssl.SSLError):
-            self.object.unwrap()  # wants to read the peer's goodbye, which is not waited for
-        return self.outgoing.read()
-
-
-def _take_over(sock: trio.socket.SocketType) -> socket.socket:
+def _take_over(sock: trio.socket.SocketType, send_buffer: int = 0) -> socket.socket:
     """The raw non-blocking socket of a Trio socket, which is empty afterwards."""
     raw = socket.socket(fileno=sock.detach())
     raw.setblocking(False)
+    if send_buffer:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return raw
 
@@ -404,40 +369,3 @@ def _peer_of(raw: socket.socket) -> tuple[str, int]:
     except OSError:  # it has hung up already, as the first `receive` will tell
         return "", 0
     return host, port
-
-
-async def _shake_hands(
-    raw: socket.socket, context: ssl.SSLContext | None, *, server_side: bool = False, host: str | None = None
-) -> _Tls | None:
-    """TLS over `raw`, once both ends agree; closes `raw` on any failure, and tells the peer why if it can."""
-    if context is None:
-        return None
-    tls = _Tls(context, server_side, host)
-    try:
-        while not tls.step():
-            await _send_all(raw, tls.outgoing.read())
-            tls.incoming.write(await _receive_some(raw))
-        await _send_all(raw, tls.outgoing.read())
-    except BaseException:
-        with contextlib.suppress(OSError):
-            raw.send(tls.outgoing.read())  # the alert
-        raw.close()
-        raise
-    return tls
-
-
-async def _receive_some(raw: socket.socket) -> bytes:
-    while True:
-        await trio.lowlevel.wait_readable(raw)
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            if data := raw.recv(_READ_SIZE):
-                return data
-            raise HandshakeFailed("the peer hung up during the TLS handshake")
-
-
-async def _send_all(raw: socket.socket, data: bytes) -> None:
-    while data:
-        try:
-            data = data[raw.send(data) :]
-        except (BlockingIOError, InterruptedError):
-            await trio.lowlevel.wait_writable(raw)

@@ -73,9 +73,11 @@ class Datagrams:
             inputs, reply = end.receive(packet, address, now)
             if reply is not None:
                 replies.append((reply, address))
-            if inputs is not None and end.path is not None:
+            if inputs is None or not session.budget.take_packet(len(packet), now):
+                continue
+            if end.path is not None:
                 session.by_datagram = True
-            if inputs is not None and session.seat is not None:
+            if session.seat is not None:
                 try:
                     session.seat.receive(inputs, now)
                 except BadFrame:

@@ -1,9 +1,9 @@
-"""The front door: one task for each control connection, from the TLS handshake to the goodbye.
+"""The front door: who comes in, under which session, and who has to go.
 
-    accept ─► handshake ─► Hello ─► Login ─► requests … ─► end of stream / silence / fault ─► seat held, session gone
+    accept ─► handshake ─► Visitor: Hello, Login / Resume, requests … ─► connection lost ─► seat held, session waits
 
-A fault of the peer costs exactly its session: a typed, fatal error is written and the connection is closed. A peer
-that does not read is closed as too slow by its link; one that does not log in within LOGIN_S is closed, too.
+Here sessions begin, change their connection and end; `server.visitor` is one connection's talk. When too many
+connections have not logged in, the oldest of them makes way for the newest.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ import trio
 
 from netcode import messages
 from netcode.certificate import is_loopback
-from netcode.control import PROTOCOL, ControlChannel, message_bytes
-from netcode.errors import BadFrame, ErrorCode, ProtocolError
+from netcode.control import message_bytes
+from netcode.errors import ErrorCode, ProtocolError
+from netcode.limits import HalfOpen
 from netcode.messages import Message
 from netcode.realtime import ServerEnd
-from netcode.seal import DatagramType, Suite
+from netcode.seal import Suite
 from netcode.session import Session, SessionTable, secret_hash
-from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.tcp import ByteLink, HandshakeFailed
 from profiles import ProfileInputError, Profiles, ProfileStoreError
+from server.limits import Limits
 from server.lobby import Lobby
 from server.metrics import Metrics
+from server.visitor import LOGIN_S, Visitor
 
-LOGIN_S = 10.0
 PROFILE_SLICE = ("rating", "xp", "matches", "wins")
 """What a game is told of a player who joins; journaled with the join."""
-MESSAGES_AT_ONCE = 16
-"""Messages of one connection that are handled before other tasks may run."""
-REQUESTS_A_SECOND, REQUESTS_BURST = 20, 40
-"""Requests of one session; one more is refused: LIMITED."""
 HALF_OPEN_MAX = 1024
-"""Connections that have not logged in; one more is closed at once."""
+"""Connections that have not logged in; one more ends the oldest of them."""
+SUITE = Suite.AES_256_GCM
 
 log = structlog.get_logger("holdfast.door")
 
@@ -50,43 +49,61 @@ class Door:
         lobby: Lobby,
         profiles: Profiles,
         metrics: Metrics,
+        limits: Limits,
         tls: ssl.SSLContext,
         udp_port: int,
+        resume_s: float,
         nursery: trio.Nursery,
     ) -> None:
-        self._sessions, self._lobby, self._profiles, self._metrics = sessions, lobby, profiles, metrics
+        self._sessions, self._lobby, self._profiles = sessions, lobby, profiles
+        self._metrics, self._limits = metrics, limits
         self._tls = tls
         self._udp_port = udp_port
+        self._resume_s = resume_s
         self._nursery = nursery
         self._path_key = secrets.token_bytes(32)
-        self.half_open = 0
+        self.half_open = HalfOpen[trio.CancelScope](HALF_OPEN_MAX)
         """Connections that have not logged in yet."""
         self.closing = False
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection, to its end. Never raises for what a peer does."""
-        if self.half_open >= HALF_OPEN_MAX:
+        host = _host_of(stream)
+        if not self._limits.may_connect(host, trio.current_time()):
             stream.socket.close()
             return
-        self.half_open += 1
-        visitor = _Visitor(self)
+        self._limits.connected(host)
+        try:
+            with trio.CancelScope() as scope:
+                await self._serve(stream, scope)
+        finally:
+            self._limits.disconnected(host)
+
+    async def _serve(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+        visitor = Visitor(self, scope)
+        evicted = self.half_open.add(scope)
+        if evicted is not None:
+            evicted.cancel()
+            self._limits.counters.half_open += 1
         try:
             link = await ByteLink.server(stream.socket, self._tls, self._nursery, handshake_timeout_s=LOGIN_S)
             try:
                 await visitor.run(link)
             finally:
                 visitor.gone()
+                if scope.cancel_called:
+                    link.close()
                 with trio.CancelScope(shield=True):
                     await link.aclose()
         except HandshakeFailed:
             return
         finally:
+            stream.socket.close()
             visitor.settled()
 
-    async def admit(self, link: ByteLink, login: messages.Login) -> Session:
+    async def log_in(self, link: ByteLink, login: messages.Login) -> Session:
         """Log a guest in and open a session; raises ProtocolError."""
-        if self.closing:
-            raise ProtocolError(ErrorCode.SHUTTING_DOWN, "this server is shutting down")
+        self._may_enter(link)
         try:
             profile = await self._profiles.guest(login.secret, login.name)
         except ProfileInputError as error:
@@ -94,54 +111,113 @@ class Door:
         except ProfileStoreError as error:
             log.error("login_failed", error=str(error))
             raise ProtocolError(ErrorCode.INTERNAL, "the profile store does not answer; try again") from error
+        if profile.created_s == profile.updated_s:
+            self._limits.new_guest(link.peer[0], trio.current_time())
         secret, now = secrets.token_bytes(32), trio.current_time()
-        keys = secrets.token_bytes(32), secrets.token_bytes(32)
-        connection = secrets.randbits(64)
-        end = ServerEnd(connection, *keys, self._path_key, self._metrics.drops, Suite.AES_256_GCM)
+        end, keys = self._fresh_end()
         session = Session(
-            secrets.token_hex(16), profile.account, profile.name, secret_hash(secret), end, now, now, link
+            secrets.token_hex(16),
+            profile.account,
+            profile.name,
+            secret_hash(secret),
+            end,
+            now,
+            now,
+            link,
+            profile={name: getattr(profile, name) for name in PROFILE_SLICE},
+            budget=self._limits.session(),
         )
-        session.profile = {name: getattr(profile, name) for name in PROFILE_SLICE}
         replaced = self._sessions.add(session)
         if replaced is not None:
             self.end(replaced, ProtocolError(ErrorCode.SESSION_REPLACED, "this player logged in elsewhere"))
         self._metrics.sessions_opened += 1
-        link.write(
+        self._welcome(session, keys, login.ref, secret, self._lobby.held_room(session.account))
+        return session
+
+    def resume(self, link: ByteLink, request: messages.Resume) -> Session:
+        """Take a session up again under fresh keys; raises ProtocolError."""
+        self._may_enter(link)
+        now = trio.current_time()
+        try:
+            session = self._sessions.find(request.session, request.secret)
+        except ProtocolError:
+            self._limits.failed_log_in(link.peer[0], now)
+            raise
+        end, keys = self._fresh_end()
+        was_here = session.lost_at is None
+        before = self._sessions.resume(session, end, link, now)
+        if was_here:
+            replaced = ProtocolError(ErrorCode.SESSION_REPLACED, "this session goes on over another connection")
+            self._say_goodbye(before, replaced)
+        self._metrics.sessions_resumed += 1
+        room = "" if session.seat is None else session.seat.room
+        self._welcome(session, keys, request.ref, request.secret, room)
+        self._lobby.resumed(session, (request.event_tick, request.event_index))
+        return session
+
+    def _may_enter(self, link: ByteLink) -> None:
+        if self.closing:
+            raise ProtocolError(ErrorCode.SHUTTING_DOWN, "this server is shutting down")
+        if not self._limits.may_log_in(link.peer[0], trio.current_time()):
+            raise ProtocolError(ErrorCode.LIMITED, "too many log-ins from your address; wait a moment")
+
+    def _fresh_end(self) -> tuple[ServerEnd, tuple[bytes, bytes]]:
+        """A realtime channel under keys that were never used, and the keys (up, down)."""
+        keys = secrets.token_bytes(32), secrets.token_bytes(32)
+        return ServerEnd(secrets.randbits(64), *keys, self._path_key, self._metrics.drops, SUITE), keys
+
+    def _welcome(self, session: Session, keys: tuple[bytes, bytes], ref: int, secret: bytes, room: str) -> None:
+        session.link.write(
             message_bytes(
                 messages.Welcome(
-                    ref=login.ref,
+                    ref=ref,
                     session=session.id,
                     secret=secret,
-                    account=profile.account,
-                    name=profile.name,
+                    account=session.account,
+                    name=session.name,
                     games=sorted(self._lobby.hosts),
                     udp_port=self._udp_port,
-                    connection=connection,
-                    suite=Suite.AES_256_GCM.value,
+                    connection=session.end.connection,
+                    suite=SUITE.value,
                     key_up=keys[0],
                     key_down=keys[1],
+                    generation=session.generation,
+                    resume_s=int(self._resume_s),
+                    room=room,
                 )
             )
         )
-        return session
 
     def end(self, session: Session, error: ProtocolError) -> None:
-        """End a session from our side: its player is told, its seat is held."""
+        """End a session for good: its player is told, its seat is held for its account."""
         self._sessions.remove(session)
         self._lobby.forget(session)
-        session.link.write(message_bytes(messages.Error.of(error, fatal=True)))
-        self._nursery.start_soon(session.link.aclose)
+        self._say_goodbye(session.link, error)
+
+    def lose(self, session: Session, error: ProtocolError | None = None) -> None:
+        """The session's connection is gone, or is given up with an error; the session can be resumed for a while."""
+        self._sessions.lose(session, trio.current_time())
+        self._lobby.lost(session)
+        self._metrics.sessions_lost += 1
+        if error is not None:
+            self._say_goodbye(session.link, error)
+
+    def _say_goodbye(self, link: ByteLink, error: ProtocolError) -> None:
+        link.write(message_bytes(messages.Error.of(error, fatal=True)))
+        self._nursery.start_soon(link.aclose)
 
     async def watch(self, idle_s: float) -> None:
-        """End sessions that fell silent or grew too old, for ever."""
+        """Give up sessions that fell silent, were not resumed in time, or grew too old, for ever."""
         while True:
             await trio.sleep(1.0)
             now = trio.current_time()
             for session in self._sessions.silent(now, idle_s):
-                self._metrics.sessions_lost += 1
-                self.end(session, ProtocolError(ErrorCode.TIMED_OUT, f"not heard for {idle_s:g} s"))
+                self.lose(session, ProtocolError(ErrorCode.TIMED_OUT, f"not heard for {idle_s:g} s"))
+            for session in self._sessions.expired(now, self._resume_s):
+                if session.seat is None:  # a seat is held in ticks of its room, which may be slower
+                    self.end(session, GONE)
             for session in self._sessions.outlived(now):
-                self.end(session, ProtocolError(ErrorCode.SESSION_GONE, "the session is too old; log in again"))
+                self.end(session, GONE)
 
     def close_all(self) -> None:
         """Tell everybody that this server goes away."""
@@ -151,6 +227,7 @@ class Door:
 
     def handle(self, session: Session, message: Message) -> Message | None:
         """Answer one request of a session; None: the answer comes later. Raises ProtocolError."""
+        now = trio.current_time()
         match message:
             case messages.Ping():
                 return messages.Pong(ref=message.ref, time_us=message.time_us)
@@ -162,17 +239,17 @@ class Door:
                 self._lobby.join(session, message)
             case messages.Leave():
                 host, occupant = self._lobby.seat_of(session)
-                host.leave(occupant, message.ref)
+                host.seating.leave(occupant, message.ref)
             case messages.Chat():
                 host, occupant = self._lobby.seat_of(session)
-                host.chat(occupant, message.text)
+                host.seating.chat(occupant, message.text)
             case messages.StatsRequest():
                 if not is_loopback(session.link.peer[0]):
                     raise ProtocolError(ErrorCode.NOT_ALLOWED, "stats are told on loopback only")
-                figures = self._metrics.figures(trio.current_time(), message.window_s)
+                figures = self._metrics.figures(now, message.window_s)
                 figures["sessions"] = len(self._sessions)
-                figures["half_open"] = self.half_open
-                figures["rooms"] = sum(len(host.rooms) for host in self._lobby.hosts.values())
+                figures["half_open"] = len(self.half_open)
+                figures["rooms"] = self._lobby.room_count
                 return messages.Stats(ref=message.ref, figures=figures)
         return None
 
@@ -180,111 +257,17 @@ class Door:
         """A link was closed because its peer did not read."""
         self._metrics.links_too_slow += 1
 
-    def knows(self, session: Session) -> bool:
-        """Whether the session has not ended."""
-        return self._sessions.by_id.get(session.id) is session
-
-    def forget(self, session: Session) -> None:
-        """The session's connection is gone."""
-        if self.knows(session):
-            self._sessions.remove(session)
-            self._lobby.forget(session)
+    def speaks_for(self, session: Session, link: ByteLink) -> bool:
+        """Whether the session has not ended, and this is its connection."""
+        return not session.ended and session.link is link and session.lost_at is None
 
 
-class _Visitor:
-    """One control connection."""
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._link: ByteLink
-        self._channel = ControlChannel(server=True)
-        self._session: Session | None = None
-        self._half_open = True
-        self._requests_due = 0.0
-
-    async def run(self, link: ByteLink) -> None:
-        """Serve the connection until it ends."""
-        self._link = link
-        try:
-            with trio.move_on_after(LOGIN_S) as patience:
-                while data := await link.receive():
-                    for number, item in enumerate(self._channel.receive_data(data)):
-                        if link.closed is not None:
-                            break
-                        if number % MESSAGES_AT_ONCE == MESSAGES_AT_ONCE - 1:
-                            await trio.lowlevel.checkpoint()
-                        await self._receive(item)
-                    if self._session is not None and self._half_open:
-                        self.settled()
-                        patience.deadline = float("inf")
-            if patience.cancelled_caught:
-                raise ProtocolError(ErrorCode.TIMED_OUT, f"no log-in within {LOGIN_S:g} s")
-        except ProtocolError as error:
-            log.info("session_refused", code=error.code.wire_name, reason=str(error), peer=link.peer[0])
-            link.write(message_bytes(messages.Error.of(error, fatal=True)))
-        except LinkClosed:
-            if link.closed is CloseReason.TOO_SLOW:
-                self._door.count_too_slow()
-                log.info("link_too_slow", peer=link.peer[0])
-        except Exception:  # ours, and still no reason to end everybody's game
-            log.exception("session_failed", peer=link.peer[0])
-            internal = ProtocolError(ErrorCode.INTERNAL, "the server failed on this session; log in again")
-            link.write(message_bytes(messages.Error.of(internal, fatal=True)))
-
-    def settled(self) -> None:
-        """The connection is half open no more."""
-        self._door.half_open -= self._half_open
-        self._half_open = False
-
-    async def _receive(self, item: Message | bytes) -> None:
-        if isinstance(item, messages.Hello):
-            hello = messages.Hello(ref=item.ref, protocol=PROTOCOL, agent="holdfast server")
-            self._link.write(message_bytes(hello))
-        elif isinstance(item, messages.Login):
-            self._session = await self._door.admit(self._link, item)
-            self._channel.logged_in()
-        elif self._session is None:
-            assert isinstance(item, messages.Ping)
-            self._link.write(message_bytes(messages.Pong(ref=item.ref, time_us=item.time_us)))
-        elif self._door.knows(self._session):  # else: ended by us, and the peer has not noticed yet
-            self._session.heard_at = trio.current_time()
-            if isinstance(item, bytes):
-                self._receive_realtime(self._session, item)
-            else:
-                self._answer(self._session, item)
-
-    def _receive_realtime(self, session: Session, packet: bytes) -> None:
-        if packet[:1] != _INPUT:
-            raise ProtocolError(ErrorCode.BAD_MESSAGE, "no realtime packet that a client sends")
-        session.by_datagram = False
-        if session.seat is not None:
-            try:
-                session.seat.receive(packet[1:], trio.current_time())
-            except BadFrame as error:
-                raise ProtocolError(ErrorCode.BAD_MESSAGE, str(error)) from None
-
-    def _spend_request(self) -> None:
-        """One request of the session's budget (a leaky bucket as GCRA: ITU-T I.371); raises ProtocolError(LIMITED)."""
-        now = trio.current_time()
-        due = max(self._requests_due, now) + 1.0 / REQUESTS_A_SECOND
-        if due - now > REQUESTS_BURST / REQUESTS_A_SECOND:
-            raise ProtocolError(ErrorCode.LIMITED, f"more than {REQUESTS_A_SECOND} requests a second; wait a moment")
-        self._requests_due = due
-
-    def _answer(self, session: Session, message: Message) -> None:
-        try:
-            self._spend_request()
-            answer = self._door.handle(session, message)
-        except ProtocolError as error:  # a refusal, not a fault: the session goes on
-            answer = messages.Error.of(error, message.ref)
-        if answer is not None:
-            self._link.write(message_bytes(answer))
-
-    def gone(self) -> None:
-        """The connection has ended, whoever ended it."""
-        self.settled()
-        if self._session is not None:
-            self._door.forget(self._session)
+def _host_of(stream: trio.SocketStream) -> str:
+    """The peer's address; "" when it has hung up already."""
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return ""
 
 
-_INPUT = bytes([DatagramType.INPUT])
+GONE = ProtocolError(ErrorCode.SESSION_GONE, "the session is over; log in again")

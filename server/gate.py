@@ -36,7 +36,7 @@ class Gate:
         self._waiting.append((append, release))
         self._came.set()
 
-    async def room(self) -> None:
+    async def until_free(self) -> None:
         """Wait until another tick may be stepped."""
         while len(self._waiting) >= WAITING_MAX:
             self._left = trio.Event()

@@ -1,22 +1,33 @@
 """The lobby: which rooms there are, and which one a player gets.
 
-Quick-join takes the fullest room of the game that still has a free seat (seats asked for but not yet given count as
-taken), so players meet; where there is none, a new room is opened. A player keeps one seat at a time.
+Quick-join takes the fullest open room of the game with the options wanted that still has a free seat (seats asked for
+but not yet given count as taken), so players meet; where there is none, a new room is opened. A private room is found
+by its code only. A player keeps one seat at a time.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
+
+import msgpack
+import trio
 
 from netcode import messages
 from netcode.errors import ErrorCode, ProtocolError
+from netcode.limits import Buckets
 from netcode.session import Session
-from server.host import Host, Room
+from server.host import Host
+from server.rooms import Room
 from server.stage import Occupant
 
 LISTED_MAX = 500
+LISTED_BYTES_MAX = messages.MESSAGE_MAX - 1024
 ROOMS_OPENED_MAX = 4
-"""Rooms of one session that may be there at once; an empty one is closed after a few seconds."""
+"""Rooms of one account that may be there at once; an empty one is closed after a few seconds."""
+OPENINGS_A_SECOND, OPENINGS_AT_ONCE = 0.2, 4
+"""Rooms that one account may open."""
 
 
 class Lobby:
@@ -24,64 +35,104 @@ class Lobby:
 
     def __init__(self, hosts: dict[str, Host]) -> None:
         self.hosts = hosts
+        self._openings = Buckets(OPENINGS_A_SECOND, OPENINGS_AT_ONCE)
+
+    @property
+    def room_count(self) -> int:
+        """All rooms there are."""
+        return sum(len(host.rooms.by_id) for host in self.hosts.values())
 
     def list_rooms(self, request: messages.ListRooms) -> messages.Rooms:
-        """The rooms, fullest first, at most LISTED_MAX."""
+        """The open rooms, fullest first, as many as fit into a message."""
         found: list[dict[str, Any]] = []
         for name, host in self.hosts.items():
-            if request.game in ("", name):
-                for room in host.rooms.values():
-                    players = room.stage.batch.ledger(room.id).players
-                    taken = len(players) - players.count(None)
-                    entry = {"room": room.id, "game": name, "players": taken, "seats": len(players)}
-                    found.append({**entry, "tick": room.stage.batch.tick_of(room.id)})
+            if request.game not in ("", name):
+                continue
+            for room in host.rooms.by_id.values():
+                game = room.stage.game
+                if room.code or (request.open and room.free_seats <= 0) or not _matches(game.option, request.options):
+                    continue
+                found.append(
+                    {
+                        "room": room.id,
+                        "game": name,
+                        "options": game.option,
+                        "players": room.taken_seats,
+                        "seats": game.seats,
+                        "tick": room.stage.batch.tick_of(room.id),
+                    }
+                )
         found.sort(key=lambda entry: (-entry["players"], entry["room"]))
-        return messages.Rooms(ref=request.ref, rooms=found[:LISTED_MAX])
+        sizes = itertools.accumulate(len(msgpack.packb(entry)) for entry in found[:LISTED_MAX])
+        fit = sum(size <= LISTED_BYTES_MAX for size in sizes)
+        return messages.Rooms(ref=request.ref, rooms=found[:fit])
 
     def create(self, session: Session, request: messages.CreateRoom) -> messages.RoomCreated:
         """Open a room; raises ProtocolError."""
-        session.opened = [room for room in session.opened if any(room in host.rooms for host in self.hosts.values())]
-        if len(session.opened) >= ROOMS_OPENED_MAX:
-            raise ProtocolError(ErrorCode.LIMITED, f"you have opened {ROOMS_OPENED_MAX} rooms that are still there")
         host = self._host(request.game)
-        session.opened.append(host.open_room())
-        return messages.RoomCreated(ref=request.ref, room=session.opened[-1], seats=host.game.seats)
+        room = self._open(host, session, request.options, request.private)
+        return messages.RoomCreated(ref=request.ref, room=room.id, seats=room.stage.game.seats, code=room.code)
 
     def join(self, session: Session, request: messages.Join) -> None:
         """Put a session into the room that it names, or into the best one; raises ProtocolError."""
         if session.seat is not None or session.joining:
             raise ProtocolError(ErrorCode.ALREADY_SEATED, "leave your seat before you take another")
-        if request.room:
-            host, room = self._find(request.room)
+        if request.code:
+            host, room = self._find_code(request.code)
+        elif request.room:
+            host, room = self._find(request.room, session)
         else:
             host = self._host(request.game)
-            room = self._fullest(host, session) or host.rooms[host.open_room()]
-        host.join(session, room, request.ref)
+            found = self._fullest(host, session, request.options)
+            room = found or self._open(host, session, request.options, False)
+        host.seating.join(session, room, request.ref)
 
     def seat_of(self, session: Session) -> tuple[Host, Occupant]:
         """The seat that a session is in; raises ProtocolError(NOT_SEATED)."""
         occupant = session.seat
         if not isinstance(occupant, Occupant):
             raise ProtocolError(ErrorCode.NOT_SEATED, "you have no seat")
-        return self._find(occupant.room)[0], occupant
+        return self._host_of(occupant.room), occupant
+
+    def resumed(self, session: Session, after: tuple[int, int]) -> None:
+        """A session has a new connection: its seat, if it has one, goes on."""
+        if isinstance(session.seat, Occupant):
+            self._host_of(session.seat.room).seating.resume(session.seat, after)
+
+    def lost(self, session: Session) -> None:
+        """A session has lost its connection: its seat is held and waits for it; so does a seat it has asked for."""
+        if isinstance(session.seat, Occupant):
+            self._host_of(session.seat.room).seating.lost(session.seat)
 
     def forget(self, session: Session) -> None:
-        """A session has ended: its seat is held for its player, a join that waits is let go."""
-        occupant, session.seat, session.joining = session.seat, None, ""
+        """A session has ended: its seat is held for its account, a join that waits is let go."""
+        occupant = session.seat
         if isinstance(occupant, Occupant):
-            for host in self.hosts.values():
-                if occupant.room in host.rooms:
-                    host.disconnect(occupant)
+            self._host_of(occupant.room).seating.abandon(occupant)
+        session.seat, session.joining = None, ""
 
-    def _fullest(self, host: Host, session: Session) -> Room | None:
-        best, most = None, -1
-        for room in host.rooms.values():
-            ledger = room.stage.batch.ledger(room.id)
-            if ledger.seat_of(session.account) is not None:
+    def held_room(self, account: str) -> str:
+        """The room in which a seat is held for an account; "" when none is."""
+        return next((room for host in self.hosts.values() if (room := host.seating.held_room(account))), "")
+
+    def _open(self, host: Host, session: Session, options: Mapping[str, Any], private: bool) -> Room:
+        account = session.account
+        opened = sum(room.opened_by == account for one in self.hosts.values() for room in one.rooms.by_id.values())
+        if opened >= ROOMS_OPENED_MAX:
+            raise ProtocolError(ErrorCode.LIMITED, f"you have opened {ROOMS_OPENED_MAX} rooms that are still there")
+        if not self._openings.take(account, trio.current_time()):
+            raise ProtocolError(ErrorCode.LIMITED, "you open rooms too fast; wait a moment")
+        return host.rooms.open(options, private=private, account=account)
+
+    def _fullest(self, host: Host, session: Session, options: Mapping[str, Any]) -> Room | None:
+        wanted, best, most = dict(host.rooms.options_of(options)), None, -1
+        for room in host.rooms.by_id.values():
+            if room.code or room.stage.game.option != wanted:
+                continue
+            if room.stage.batch.ledger(room.id).seat_of(session.account) is not None:
                 return room
-            free = host.free_seats(room)
-            if free > 0 and len(ledger.players) - free > most:
-                best, most = room, len(ledger.players) - free
+            if room.free_seats > 0 and room.taken_seats > most:
+                best, most = room, room.taken_seats
         return best
 
     def _host(self, game: str) -> Host:
@@ -91,8 +142,29 @@ class Lobby:
             )
         return self.hosts[game]
 
-    def _find(self, room: str) -> tuple[Host, Room]:
+    def _host_of(self, room: str) -> Host:
+        return next(host for host in self.hosts.values() if room in host.rooms.by_id)
+
+    def _find(self, room: str, session: Session) -> tuple[Host, Room]:
+        """A room by its id; a private one only for those who hold a seat in it or have opened it."""
         for host in self.hosts.values():
-            if room in host.rooms:
-                return host, host.rooms[room]
+            found = host.rooms.by_id.get(room)
+            if found is not None and (
+                not found.code
+                or found.opened_by == session.account
+                or found.stage.batch.ledger(room).seat_of(session.account) is not None
+            ):
+                return host, found
         raise ProtocolError(ErrorCode.UNKNOWN_ROOM, f"no room {room!r} here")
+
+    def _find_code(self, code: str) -> tuple[Host, Room]:
+        plain = code.upper().replace("-", "").replace(" ", "")
+        for host in self.hosts.values():
+            if plain in host.rooms.by_code:
+                return host, host.rooms.by_code[plain]
+        raise ProtocolError(ErrorCode.UNKNOWN_ROOM, "no room has this code")
+
+
+def _matches(option: Mapping[str, int], wanted: Mapping[str, Any]) -> bool:
+    """Whether a room's options are those that are wanted; those that are not named may be any."""
+    return all(name in option and str(option[name]) == str(value) for name, value in wanted.items())

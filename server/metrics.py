@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from netcode.seal import DropCounters
+from server.limits import LimitCounters
 
 LATENESS_KEPT = 65536
 """Tick starts remembered: 8 minutes at 128 Hz and one phase; older ones are forgotten."""
@@ -41,9 +42,12 @@ class Metrics:
     links_too_slow: int = 0
     sessions_opened: int = 0
     sessions_lost: int = 0
+    """Times that a session lost its connection."""
+    sessions_resumed: int = 0
     rooms_quarantined: int = 0
     results_retried: int = 0
     drops: DropCounters = attrs.field(factory=DropCounters)
+    limits: LimitCounters = attrs.field(factory=LimitCounters)
     lateness: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=LATENESS_KEPT))
     """(when, seconds late) of every tick's start."""
 
@@ -58,11 +62,12 @@ class Metrics:
         counted = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(Metrics)
-            if field.name not in ("drops", "lateness")
+            if field.name not in ("drops", "limits", "lateness")
         }
         return {
             **counted,
             "drops": attrs.asdict(self.drops),
+            "limits": attrs.asdict(self.limits),
             "tick_lateness_ms": {
                 "p50": percentile(late, 0.50) * 1000,
                 "p99": percentile(late, 0.99) * 1000,

@@ -74,12 +74,12 @@ class ResultWriter:
             for game, room, result in batch:
                 applied.setdefault((game, room), []).append(result.op_id)
             for (game, room), op_ids in applied.items():
-                self.hosts[game].applied(room, op_ids)
+                self.hosts[game].seating.applied(room, op_ids)
 
     def _offer_again(self) -> None:
         """Nothing waits here: whatever is still in an outbox was refused earlier."""
         for game, host in self.hosts.items():
-            for room in host.rooms.values():
+            for room in host.rooms.by_id.values():
                 outbox = room.stage.batch.ledger(room.id).outbox
                 if outbox:
                     self.deliver(game, room.id, list(outbox.values()))

@@ -69,6 +69,11 @@ def number(low: float, high: float) -> Check:
     return check
 
 
+def yes_no(value: object) -> str | None:
+    """True or False."""
+    return None if type(value) is bool else "true or false"
+
+
 def choice(*choices: str) -> Check:
     """One word of a few."""
     return lambda value: None if value in choices else f"one of {', '.join(choices)}"
@@ -126,9 +131,9 @@ class Settings:
     )
     game: str = setting(
         "arena",
-        "Game to play: a built-in one, or module:Class found from the working directory.",
-        text("arena or module:Class"),
-        metavar="arena|MODULE:CLASS",
+        "Game to play: a built-in one, or module:Class found from the working directory; several with commas between.",
+        text("arena, whiteboard or module:Class"),
+        metavar="arena|whiteboard|MODULE:CLASS",
     )
     tick_hz: int | None = setting(
         None,
@@ -151,6 +156,24 @@ class Settings:
     sessions_max: int = setting(10_000, "Players at once; beyond that a log-in is refused.", whole(1, 100_000))
     hold_s: float = setting(30.0, "How long a seat is kept for a player who lost the connection.", number(0, 3600))
     idle_s: float = setting(10.0, "A player who is silent for so long is disconnected.", number(1, 3600))
+    connects_per_s: float = setting(
+        20.0,
+        "New connections of one address a second; ten seconds' worth at once, beyond that they are closed.",
+        number(0.1, 100_000),
+        metavar="N",
+    )
+    connections_per_address: int = setting(
+        200, "Connections of one address at once; beyond that a new one is closed.", whole(1, 1_000_000)
+    )
+    logins_per_s: float = setting(
+        10.0,
+        "Log-ins of one address a second (a new guest counts 5, a wrong secret 10); ten seconds' worth at once.",
+        number(0.1, 100_000),
+        metavar="N",
+    )
+    limit_loopback: bool = setting(
+        False, "Whether the limits by address hold for this machine, too: true or false.", yes_no, metavar="true|false"
+    )
     tls_cert: Path | None = setting(
         None,
         "Certificate chain (PEM); a development certificate is made when not given.",

@@ -30,7 +30,7 @@ BELOW = {
 }
 """Folder → the folders that it may import."""
 
-IMPURE_NETCODE = {"certificate", "client", "mmsg", "tcp"}
+IMPURE_NETCODE = {"certificate", "client", "connection", "lifeline", "mmsg", "reach", "seated", "tcp", "tls", "udp"}
 PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.report"}
 
 # fmt: off

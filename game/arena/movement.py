@@ -4,7 +4,8 @@ over (1, 1).
 A player is a square of 24 units in a grid of tiles of 32. Each tick, an axis at a time: steer the velocity
 towards what the keys want, move, and when the leading edge ends up in a wall, stand against it. Positions are
 24.8; velocities are 1/256 units *a tick*, so that moving is one addition; what a second is worth in ticks is
-worked out once (`Pace`). No step is longer than a tile, so no wall is jumped.
+worked out once (`Pace`). No step is longer than a tile, so no wall is jumped. All velocities are multiples of a
+grain, so that a player is told its own exactly in a byte.
 """
 
 from __future__ import annotations
@@ -31,16 +32,21 @@ class Pace:
     """(3,) int32: wanted speed along an axis when 0, 1 or 2 axes are pressed (2: 1/sqrt(2) of it each)."""
     rate: np.ndarray
     """(2,) int32: how much velocity may change a tick on an axis let go (friction) or pressed."""
+    grain_bits: int
+    """Every velocity is a multiple of 1 << grain_bits, and less than 128 of them."""
 
     @classmethod
     def at(cls, tick_hz: int) -> Pace:
         """The pace at so many ticks a second."""
         full = SPEED_UNITS_S * UNIT // tick_hz
+        grain_bits = max(full.bit_length() - 7, 0)
         square = tick_hz * tick_hz
-        return cls(
-            speed=np.array([0, full, full * 181 // 256], np.int32),
-            rate=np.array([FRICTION_UNITS_S2 * UNIT // square, ACCEL_UNITS_S2 * UNIT // square], np.int32),
-        )
+        speed = [grains << grain_bits for grains in (0, full >> grain_bits, (full * 181 // 256) >> grain_bits)]
+        rate = [
+            max(1, (change * UNIT // square + (1 << grain_bits >> 1)) >> grain_bits) << grain_bits
+            for change in (FRICTION_UNITS_S2, ACCEL_UNITS_S2)
+        ]
+        return cls(np.array(speed, np.int32), np.array(rate, np.int32), grain_bits)
 
 
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -15,6 +15,7 @@ from bots.report import BadCondition, Histogram, PlayerSeries, Tally, figures, p
 KEYS = {
     *("players", "full_clients", "rooms", "seconds", "tick_hz", "transport", "frames_per_s", "frame_interval_ms"),
     *("input_rtt_ms", "bytes_per_frame", "inputs", "reconnects", "errors", "server", "tick_lateness_ms"),
+    *("link", "udp_share", "fallbacks", "corrections"),
 }
 
 
@@ -97,6 +98,25 @@ def test_only_the_window_counts() -> None:
     assert series.rtt.percentile(1.0) == pytest.approx(30, rel=0.011)
 
 
+def test_channels_and_corrections_are_told() -> None:
+    series, other = steady(ticks=10), steady(ticks=10)
+    series.close(200.0)
+    for tick in range(11, 41):
+        series.frame(tick, 101.0, 70, by_datagram=tick % 3 == 0)
+    series.fallbacks, series.reconnects = 2, 1
+    series.corrected(4, [0.5, 2.0], 101.0)
+    series.corrected(3, [], 101.5)
+    series.corrected(9, [99.0], 200.0)  # behind the window
+    result = report_of(series, other)
+    assert result["udp_share"] == pytest.approx((20 + 10) / 50)
+    assert (result["fallbacks"], result["reconnects"]) == (2, 1)
+    corrections = result["corrections"]
+    assert (corrections["predicting"], corrections["compared"], corrections["count"]) == (1, 7, 2)
+    assert (corrections["p50"], corrections["max"]) == (pytest.approx(2.0, rel=0.02), 2.0)
+    nobody = report_of(other)["corrections"]
+    assert nobody == {"predicting": 0, "compared": 0, "count": 0, "p50": None, "p99": None, "max": None}
+
+
 def test_silence_at_the_end_is_a_gap() -> None:
     series = steady(ticks=20)
     assert series.gaps.max_ms < 60
@@ -145,6 +165,8 @@ def test_tallies_of_processes_add_up() -> None:
         series = steady(ticks=40 + number)
         series.sent = series.acknowledged = number
         series.round_trips(deque([float(number + 1)]), 100.0)
+        series.corrected(2, [float(number)], 100.0)
+        series.fallbacks = series.reconnects = number
         for tally in (whole, parts[number % 3]):
             tally.add(series, full=number % 2 == 0)
             tally.error("room_full", "the room is full")

@@ -6,43 +6,19 @@ import contextlib
 import json
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from bots.crew import Plan, error_kind
+from bots.crew import Crew, Plan, error_kind
+from bots.report import Tally
 from bots.run import CannotRun, run_bots
-from game.arena import Arena
 from holdfast.cli import main
 from netcode.errors import ErrorCode, RemoteError
-from server.node import Address, run_node
-from server.settings import Settings
-
-
-@contextlib.asynccontextmanager
-async def node(data: Path, **options: Any) -> AsyncIterator[str]:
-    """A node in this process; gives its address."""
-    stop, started = trio.Event(), trio.Event()
-    found: list[Address] = []
-
-    def on_start(address: Address, *_: object) -> None:
-        found.append(address)
-        started.set()
-
-    async with trio.open_nursery() as nursery:
-
-        async def run() -> None:
-            await run_node(Settings(data=data, port=0, **options), Arena({"match_s": 5}), stop=stop, started=on_start)
-
-        nursery.start_soon(run)
-        await started.wait()
-        try:
-            yield f"127.0.0.1:{found[0].port}"
-        finally:
-            stop.set()
+from tests.bots.serving import node, serving
 
 
 def check_good(result: dict[str, Any], players: int, full: int, rooms: int) -> None:
@@ -67,6 +43,10 @@ async def test_full_and_lean_bots_over_both_transports_and_the_same_accounts_aga
             result, _ = await run_bots(plan)
             check_good(result, players=20, full=10, rooms=2)
             assert result["transport"] == transport
+            corrections = result["corrections"]
+            assert corrections["predicting"] == 8
+            assert corrections["compared"] > 8 * 20
+            assert corrections["count"] < corrections["compared"] / 4
     with contextlib.closing(sqlite3.connect(tmp_path / "profiles.db")) as store:
         assert store.execute("select count(*) from accounts").fetchone() == (20,)  # two runs, the same players
 
@@ -78,14 +58,70 @@ async def test_several_processes_start_together_and_add_up(tmp_path: Path) -> No
         check_good(result, players=12, full=3, rooms=3)
 
 
-async def test_a_game_with_fewer_seats_gets_more_rooms(tmp_path: Path) -> None:
+async def test_rooms_are_of_the_game_and_options_asked_for_and_more_where_seats_are_few(tmp_path: Path) -> None:
     async with node(tmp_path) as server:
-        result, tally = await run_bots(Plan(server=server, players=12, seconds=0.3, rooms_of=12, full_share=0.5))
+        plan = Plan(server=server, players=8, seconds=0.3, rooms_of=8, game="arena", options={"seats": "4"})
+        result, tally = await run_bots(plan)
+        assert (result["errors"], result["rooms"], result["could_not_play"], tally.idle) == ({}, 2, 0, 0)
+        _, tally = await run_bots(attrs.evolve(plan, game="chess"))
+        assert tally.errors == {"unknown_game": 8}
+
+
+async def test_over_a_bad_link_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    link = "latency=80,jitter=15,loss=2,dup=1,reorder=2"
+    async with node(tmp_path) as server:
+        result, _ = await run_bots(Plan(server=server, players=20, seconds=1.0, full_share=0.25, link=link))
     assert result["errors"] == {}
-    assert (result["rooms"], result["could_not_play"], tally.idle) == (2, 0, 0)
+    assert (result["link"], result["could_not_play"]) == (link, 0)
+    inputs = result["inputs"]
+    assert inputs["sent"] == inputs["acknowledged"] > 20 * 15
+    assert (inputs["lost"], inputs["duplicated"]) == (0, 0)
+    assert result["frames_per_s"]["mean"] > 20
+    assert 2 * (80 - 15) < result["input_rtt_ms"]["p50"] < 500
+    assert (result["udp_share"], result["fallbacks"]) == (1.0, 0)
 
 
-async def test_a_server_that_goes_away_is_an_error_by_kind(tmp_path: Path) -> None:
+async def test_over_a_bad_link_of_a_stream_all_is_late_and_in_order(tmp_path: Path) -> None:
+    async with node(tmp_path) as server:
+        plan = Plan(server=server, players=10, seconds=0.5, transport="tcp", link="latency=40,jitter=10,loss=1")
+        result, _ = await run_bots(plan)
+    assert result["errors"] == {}  # a tick that went back would be one
+    assert result["inputs"]["sent"] == result["inputs"]["acknowledged"] > 0
+    assert result["input_rtt_ms"]["p50"] > 2 * (40 - 10)
+    assert result["udp_share"] == 0.0
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_bots_whose_connections_break_are_back_with_exact_books(tmp_path: Path, transport: str) -> None:
+    async with node(tmp_path) as server, trio.open_nursery() as nursery:
+        crew = Crew(Plan(server=server, players=10, seconds=60.0, full_share=0.5, transport=transport))
+        tallies: list[Tally] = []
+
+        async def run() -> None:
+            tallies.append(await crew.run())
+
+        nursery.start_soon(run)
+        crew.go.set()
+        await crew.ready.wait()
+        for _ in range(2):
+            for bot in crew.bots:
+                bot.link._socket.shutdown(socket.SHUT_RDWR)
+            while not all(bot.trouble for bot in crew.bots):
+                await trio.lowlevel.checkpoint()
+            while any(bot.trouble or bot.away for bot in crew.bots):
+                await trio.lowlevel.checkpoint()
+            frames = [bot.series.frames + 5 for bot in crew.bots]
+            while any(bot.series.frames < least for bot, least in zip(crew.bots, frames, strict=True)):
+                await trio.lowlevel.checkpoint()
+        crew.enough.set()
+    (tally,) = tallies
+    assert (tally.errors, tally.idle, tally.reconnects) == ({}, 0, 20)
+    assert tally.sent == tally.acknowledged > 0
+    assert (tally.lost, tally.duplicated) == (0, 0)
+
+
+async def test_a_server_that_goes_away_is_an_error_by_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bots.crew.SETTLE_S", 0.1)
     async with trio.open_nursery() as nursery, node(tmp_path) as server:
         joined = trio.Event()
         results: list[dict[str, Any]] = []
@@ -95,7 +131,7 @@ async def test_a_server_that_goes_away_is_an_error_by_kind(tmp_path: Path) -> No
                 if progress.phase == "playing":
                     joined.set()
 
-            plan = Plan(server=server, players=6, seconds=1.5, rooms_of=3, full_share=0.5)
+            plan = Plan(server=server, players=6, seconds=0.7, rooms_of=3, full_share=0.5)
             result, _ = await run_bots(plan, show=show)
             results.append(result)
 
@@ -122,6 +158,9 @@ async def test_no_server() -> None:
         (["--server", "nowhere"], "host:port"),
         (["--transport", "pigeon"], "pigeon"),
         (["--full-share", "2"], "2"),
+        (["--link", "latency=fast"], "a number from 0 to 5000"),
+        (["--link", "speed=1"], "latency=0..5000"),
+        (["-o", "seats"], "KEY=VALUE"),
         (["--json", "no-such-folder/x.json"], "no-such-folder"),
     ],
 )
@@ -174,8 +213,6 @@ def test_demo_with_a_bad_option_is_one_line(capfd: pytest.CaptureFixture[str]) -
 
 def test_json_and_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command itself, against the node of another process: see `bots.run` for what it writes."""
-    from tests.bots.serving import serving
-
     file = tmp_path / "out.json"
     with serving(tmp_path / "data") as server:
         common = ["bots", "--server", server, "--players", "4", "--seconds", "0.5"]

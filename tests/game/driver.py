@@ -51,9 +51,9 @@ class Case:
 
 
 CASES = {
-    "duel-10hz": Case(10, 7, 300, {"seats": 4, "map": 1, "match_s": 5, "respawn_ms": 500}),
-    "yard-30hz": Case(30, 0xFFFF_FFFF_FFFF_FFFE, 500, {"match_s": 30, "score_limit": 2}),
-    "full-128hz": Case(128, 3, 700, {"seats": 16, "map": 1, "match_s": 5, "respawn_ms": 0}),
+    "duel-10hz": Case(10, 7, 300, {"seats": 4, "map": 1, "match_s": 5, "respawn_ms": 500, "fillers": 3}),
+    "yard-30hz": Case(30, 0xFFFF_FFFF_FFFF_FFFE, 500, {"match_s": 30, "score_limit": 2, "teams": 2, "friendly_fire": 1, "fillers": 5}),
+    "full-128hz": Case(128, 3, 700, {"seats": 16, "map": 1, "match_s": 5, "respawn_ms": 0, "protect_ms": 100}),
 }
 
 _COS, _SIN = cos_sin(np.arange(64) * (TURN // 64))
@@ -94,7 +94,7 @@ def commands_of(batch: Batch, room: str, seed: int) -> tuple[list[Command], list
             commands.append(Skip(room, seat, generation, last + 1, last + 1 + int(chance() * 3)))
         elif dice < 0.97 and seated == CONNECTED:
             aim, chase = _nearest(batch, row, seat)
-            buttons = int(chance() < 0.8)
+            buttons = int(chance() * 4) or int(chance() < 0.5)
             if habit() < 0.7:
                 walk = chase
             if dice > 0.96:
@@ -109,7 +109,7 @@ def _nearest(batch: Batch, row: int, seat: int) -> tuple[int, tuple[int, int]]:
     x, y = rows.x[row].astype(np.int64), rows.y[row].astype(np.int64)
     away_x, away_y = x - x[seat], y - y[seat]
     distance = away_x * away_x + away_y * away_y
-    distance[rows.state[row] != 1] = 1 << 62
+    distance[rows.state[row] & 1 == 0] = 1 << 62
     distance[seat] = (1 << 62) + 1
     other = int(distance.argmin())
     aim = int((_COS * away_x[other] + _SIN * away_y[other]).argmax()) * (TURN // 64)
@@ -131,8 +131,8 @@ def run(batch: Batch, seeds: Mapping[str, int], ticks: int) -> Iterable[StepResu
     """Step so many ticks; a game that raises is an error of the test."""
     for _ in range(ticks):
         result = batch.step(tick_commands(batch, seeds))
-        for error in result.failed.values():
-            raise error
+        for failure in result.failed.values():
+            raise failure.error
         yield result
 
 

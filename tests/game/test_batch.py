@@ -7,7 +7,7 @@ import pytest
 
 from game.api import Column, Input, RowGame
 from game.batch import Batch
-from game.commands import Chat, Join, TickCommands
+from game.commands import Act, Chat, Close, Join, Quarantine, TickCommands
 from game.errors import GameError, UnknownRoom
 from game.rows import Rows
 from tests.game.games import Boom, Tally, tick
@@ -58,7 +58,7 @@ def test_rooms_that_raise_are_found_and_the_others_go_on(broken: list[int], ligh
         assert f"r{room}" not in result.events
         assert batch.rows.total[room, 0] == 100
     if light == 1:
-        assert all(isinstance(error, Boom) for error in result.failed.values())
+        assert all(isinstance(failure.error, Boom) for failure in result.failed.values())
 
 
 def test_events_of_hooks_survive_another_rooms_failure() -> None:
@@ -95,6 +95,7 @@ def test_a_hook_that_raises_costs_its_room_alone(bad: str) -> None:
     result = batch.step(tick(batch, Join("r2", "b", "B", "j", {"bad": bad}), Chat("r2", 0, 1, "after")))
     expected = twin.step(tick(twin))
     assert list(result.failed) == ["r2"]
+    assert result.failed["r2"].command == Join("r2", "b", "B", "j", {"bad": bad})
     assert [result.hashes[row] for row in (0, 1, 3, 4)] == [expected.hashes[row] for row in (0, 1, 3, 4)]
     after = batch.rows.pack()[2]
     assert (after[4:] == before[4:]).all(), "all but the tick"
@@ -104,7 +105,7 @@ def test_a_hook_that_raises_costs_its_room_alone(bad: str) -> None:
 def test_one_room_alone_fails_too() -> None:
     batch = filled(1)
     result = batch.step(tick(batch, inputs={("r0", 0): {"light": 1}}))
-    assert isinstance(result.failed["r0"], Boom)
+    assert isinstance(result.failed["r0"].error, Boom)
 
 
 def test_a_failed_room_can_be_closed_and_the_rest_goes_on() -> None:
@@ -113,6 +114,23 @@ def test_a_failed_room_can_be_closed_and_the_rest_goes_on() -> None:
     batch.close("r0")
     result = batch.step(tick(batch))
     assert (result.failed, len(batch), sorted(batch.row)) == ({}, 2, ["r1", "r2"])
+
+
+@pytest.mark.parametrize("end", [Close, Quarantine])
+def test_a_room_that_is_told_to_end_is_gone_after_the_tick(end: type[Close] | type[Quarantine]) -> None:
+    batch, twin = filled(4), filled(4)
+    told = (Chat("r1", 0, 1, "before"), end("r1"), Join("r1", "b", "B", "j"), end("elsewhere"))
+    result = batch.step(tick(batch, *told, inputs={("r1", 0): {"light": 1}}))
+    expected = twin.step(tick(twin))
+    assert (result.closed, result.failed, result.events, result.seated) == (["r1"], {}, {}, [])
+    assert batch.ids == ["r0", "r3", "r2"]
+    assert result.hashes == [expected.hashes[row] for row in (0, 3, 2)]
+
+
+def test_acts_are_not_for_rooms_of_rows() -> None:
+    batch, twin = filled(2), filled(2)
+    result = batch.step(tick(batch, Act("r1", 0, 1, 1, b"\x01")))
+    assert (result.failed, result.hashes) == ({}, twin.step(tick(twin)).hashes)
 
 
 def test_rooms_come_and_go_without_touching_each_other() -> None:

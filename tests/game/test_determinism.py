@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from game.arena import Arena, match
+from game.arena import Arena, lives, match, pickups
 from game.arena.maps import TILE_BITS
 from game.arena.movement import HALF
 from game.batch import Batch
@@ -63,7 +63,7 @@ def test_golden_and_that_its_runs_play_the_whole_game(golden: dict[str, Any]) ->
             told |= {event.kind for events in result.events.values() for event in events}
             told |= {"result"} if result.results else set()
         assert summary(hashes) == golden[name], f"{name}: see above how to remake it, if that is meant"
-    assert told == {"joined", "left", "chat", "skipped", "kill", "match_over", "match_start", "result"}
+    assert told == {"joined", "left", "chat", "skipped", "kill", "pickup", "match_over", "match_start", "result"}
 
 
 def test_any_row_of_a_batch_of_500(alone: dict[int, list[int]]) -> None:
@@ -81,7 +81,7 @@ def test_any_row_of_a_batch_of_500(alone: dict[int, list[int]]) -> None:
         mine = tick_commands(batch, seeds)
         noise = np.zeros(len(at), batch.input_record)
         noise["row"], noise["seat"], noise["seq"] = at, seat, tick + 1
-        for name, low, high in (("move_x", -1, 2), ("move_y", -1, 2), ("aim", 0, 65536), ("buttons", 0, 2)):
+        for name, low, high in (("move_x", -1, 2), ("move_y", -1, 2), ("aim", 0, 65536), ("buttons", 0, 4)):
             noise[name] = chance.integers(low, high, len(at))
         inputs = np.concatenate([noise, mine.inputs]) if tick else mine.inputs
         result = batch.step(TickCommands(inputs, mine.commands if tick else joins + mine.commands))
@@ -168,7 +168,8 @@ def records(batch: Batch, inputs: list[tuple[Any, ...]], sequence: int) -> np.nd
 def test_random_commands_in_two_arrangements(
     ticks: list[tuple[list[Command], list[tuple[Any, ...]]]], order: list[str], repeats: int
 ) -> None:
-    options = {"seats": 4, "map": 1, "match_s": 5, "respawn_ms": 100, "score_limit": 1}
+    options = {"seats": 4, "map": 1, "match_s": 5, "respawn_ms": 100, "protect_ms": 300, "score_limit": 1}
+    options |= {"teams": 2, "fillers": 3}
     one, two = Batch(Arena(options, 10)), Batch(Arena(options, 10))
     for room in ROOMS:
         one.open(room, ord(room))
@@ -195,22 +196,26 @@ def test_random_commands_in_two_arrangements(
 
 def check_invariants(batch: Batch) -> None:
     """What holds in the arena after every tick, whatever was commanded."""
-    rows, walls = batch.rows, batch.game.walls  # type: ignore[attr-defined]
+    rows, terms = batch.rows, batch.game.terms  # type: ignore[attr-defined]
+    walls = terms.walls
     for side_x in (-HALF, HALF - 1):
         for side_y in (-HALF, HALF - 1):
             tile = ((rows.y + side_y) >> TILE_BITS) * walls.width + ((rows.x + side_x) >> TILE_BITS)
             assert not walls.solid[tile].any()
-    assert ((rows.state == match.EMPTY) == (rows.seated == EMPTY)).all()
-    assert ((rows.hp > 0) == (rows.state == match.ALIVE)).all()
-    assert (rows.hp <= match.HP_MAX).all()
+    people, free = rows.seated != EMPTY, rows.state == lives.EMPTY
+    assert not (people & (rows.filler > 0)).any()
+    assert (free == ~(people | (rows.filler > 0))).all()
+    assert ((rows.filler > 0).any(axis=1) <= people.any(axis=1)).all(), "fillers rest where nobody is"
+    assert ((rows.hp > 0) == lives.living(rows)).all()
+    assert (rows.hp <= pickups.SHIELDED_HP_MAX).all()
+    assert ((rows.team > 0) == ~free).all()
     assert (rows.score >= 0).all()
-    still = rows.state != match.ALIVE
+    still = ~lives.living(rows)
     assert not rows.vx[still].any()
     assert not rows.vy[still].any()
-    full = batch.game.pace.speed[1]  # type: ignore[attr-defined]
+    full = terms.pace.speed[1]
     assert (np.abs(rows.vx) <= full).all()
     assert (np.abs(rows.vy) <= full).all()
-    flying = (rows.shot_born > 0).reshape(rows.n, batch.game.seats, -1).any(axis=2)
-    assert not (flying & (rows.state == match.EMPTY)).any()
-    assert not rows.shot_born[rows.phase == match.INTERMISSION].any()
+    assert not rows.shot[free].any()
+    assert not rows.shot[rows.phase == match.INTERMISSION].any()
     assert (rows.ends_at > rows.tick).all()

@@ -7,27 +7,50 @@ import pytest
 
 from game.batch import Batch, StepResult
 from game.commands import Applied, Chat, Command, Connect, Disconnect, Join, Leave, Skip
-from game.errors import RoomFull
+from game.errors import RoomFull, SeatGone
 from game.ledger import EVENTS_KEPT
+from game.object_batch import ObjectBatch
 from game.rows import CONNECTED, EMPTY, HELD
-from tests.game.games import Tally, tick
+from tests.game.games import Pile, Tally, act, tick
 
 NO_INPUT = {"add": 0}
+Tier = Batch | ObjectBatch
 
 
 @pytest.fixture
 def batch() -> Batch:
-    batch = Batch(Tally())
-    batch.open("r", 5)
-    return batch
+    """A room of rows."""
+    rooms = Batch(Tally())
+    rooms.open("r", 5)
+    return rooms
+
+
+@pytest.fixture(params=[Batch, ObjectBatch])
+def either(request: pytest.FixtureRequest) -> Tier:
+    """A room of either tier."""
+    rooms = empty(request.param)
+    rooms.open("r", 5)
+    return rooms
+
+
+def empty(tier: type[Tier]) -> Tier:
+    return ObjectBatch(Pile()) if tier is ObjectBatch else Batch(Tally())
 
 
 def join(who: str, attempt: str = "j") -> Join:
     return Join("r", who, who.upper(), attempt)
 
 
-def seated(batch: Batch) -> list[int]:
+def seated(batch: Tier) -> list[int]:
     return [int(value) for value in batch.rows.seated[0]]
+
+
+def play(rooms: Tier) -> None:
+    """A tick with an input of seat 0."""
+    if isinstance(rooms, ObjectBatch):
+        rooms.step(tick(rooms, act(rooms, "r", 0, 1)))
+    else:
+        rooms.step(tick(rooms, inputs={("r", 0): NO_INPUT}))
 
 
 def kinds(result: StepResult) -> list[str]:
@@ -48,8 +71,8 @@ def test_joins_take_the_lowest_free_seat(batch: Batch) -> None:
     assert player.account == "c"
 
 
-def test_a_full_room_says_so(batch: Batch) -> None:
-    result = batch.step(tick(batch, *(join(who) for who in "abcd")))
+def test_a_full_room_says_so(either: Tier) -> None:
+    result = either.step(tick(either, *(join(who) for who in "abcd")))
     assert [s.seat for s in result.seated] == [0, 1, 2, -1]
     assert isinstance(result.seated[3].error, RoomFull)
     assert not result.failed
@@ -85,24 +108,24 @@ def test_inputs_are_clipped_and_those_for_an_empty_seat_dropped(batch: Batch) ->
     assert rows.rewind[0].tolist() == [3, 0, 0]
 
 
-def test_a_seat_is_held_for_so_many_ticks_and_then_given_up(batch: Batch) -> None:
-    batch.step(tick(batch, join("a")))
-    batch.step(tick(batch, inputs={("r", 0): {"add": 1}}))
-    batch.step(tick(batch, Disconnect("r", 0, 1, 3)))
-    held = [batch.step(tick(batch)).vacated for _ in range(2)]
-    assert (held, seated(batch)[0]) == ([[], []], HELD)
-    result = batch.step(tick(batch))
+def test_a_seat_is_held_for_so_many_ticks_and_then_given_up(either: Tier) -> None:
+    either.step(tick(either, join("a")))
+    play(either)
+    either.step(tick(either, Disconnect("r", 0, 1, 3)))
+    held = [either.step(tick(either)).vacated for _ in range(2)]
+    assert (held, seated(either)[0]) == ([[], []], HELD)
+    result = either.step(tick(either))
     assert [(v.room, v.seat, v.generation, v.last_seq, v.applied) for v in result.vacated] == [("r", 0, 1, 1, 1)]
-    assert (seated(batch)[0], kinds(result), batch.ledger("r").players[0]) == (EMPTY, ["left"], None)
+    assert (seated(either)[0], kinds(result), either.ledger("r").players[0]) == (EMPTY, ["left"], None)
 
 
-def test_a_join_while_held_takes_the_seat_back(batch: Batch) -> None:
-    batch.step(tick(batch, join("a")))
-    batch.step(tick(batch, Disconnect("r", 0, 1, 3)))
-    batch.step(tick(batch, join("a")))
+def test_a_join_while_held_takes_the_seat_back(either: Tier) -> None:
+    either.step(tick(either, join("a")))
+    either.step(tick(either, Disconnect("r", 0, 1, 3)))
+    either.step(tick(either, join("a")))
     for _ in range(5):
-        batch.step(tick(batch))
-    assert (seated(batch)[0], batch.rows.generation[0, 0]) == (CONNECTED, 2)
+        either.step(tick(either))
+    assert (seated(either)[0], either.rows.generation[0, 0]) == (CONNECTED, 2)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +146,11 @@ def test_a_join_while_held_takes_the_seat_back(batch: Batch) -> None:
         Skip("r", 0, 1, 1, 0),
     ],
 )
-def test_a_command_that_does_not_fit_changes_nothing(batch: Batch, command: Command) -> None:
-    batch.step(tick(batch, join("a")))
-    twin = Batch(Tally())
-    twin.load(batch.save("r"))
-    result = batch.step(tick(batch, command))
+def test_a_command_that_does_not_fit_changes_nothing(either: Tier, command: Command) -> None:
+    either.step(tick(either, join("a")))
+    twin = empty(type(either))
+    twin.load(either.save("r"))
+    result = either.step(tick(either, command))
     assert result.hashes == twin.step(tick(twin)).hashes
     assert (result.failed, result.vacated, kinds(result)) == ({}, [], [])
 
@@ -139,11 +162,11 @@ def test_a_skip_is_told_with_its_range(batch: Batch) -> None:
     assert (batch.rows.last_seq[0, 0], batch.rows.applied[0, 0]) == (7, 2)
 
 
-def test_chat_past_what_is_kept_has_ids_of_its_own(batch: Batch) -> None:
-    batch.step(tick(batch, join("a")))
-    result = batch.step(tick(batch, *(Chat("r", 0, 1, str(n)) for n in range(100))))
+def test_chat_past_what_is_kept_has_ids_of_its_own(either: Tier) -> None:
+    either.step(tick(either, join("a")))
+    result = either.step(tick(either, *(Chat("r", 0, 1, str(n)) for n in range(100))))
     assert [event.index for event in result.events["r"]] == list(range(100))
-    assert len(batch.ledger("r").events) == EVENTS_KEPT
+    assert len(either.ledger("r").events) == EVENTS_KEPT
 
 
 def test_results_of_a_match_wait_until_they_are_applied(batch: Batch) -> None:
@@ -167,14 +190,70 @@ def test_equal_scores_share_rank_and_win(batch: Batch) -> None:
     assert [(r.rank, r.won) for _, r in result.results] == [(1, True), (1, True), (3, False)]
 
 
-def test_every_change_of_the_ledger_changes_the_hash(batch: Batch) -> None:
-    batch.step(tick(batch, join("a")))
-    saved = batch.save("r")
+def test_every_change_of_the_ledger_changes_the_hash(either: Tier) -> None:
+    either.step(tick(either, join("a")))
+    saved = either.save("r")
     commands = (Chat("r", 0, 1, "x"), Chat("r", 0, 1, "y"), Join("r", "b", "B", "j"), Join("r", "b", "C", "j"))
     hashes = []
     for command in commands:
-        twin = Batch(Tally())
+        twin = empty(type(either))
         twin.load(saved)
         hashes += twin.step(tick(twin, command)).hashes
     assert len(set(hashes)) == len(commands)
     assert np.array(hashes, np.uint64).size == len(commands)
+
+
+def test_a_player_who_is_back_is_answered_by_name(either: Tier) -> None:
+    either.step(tick(either, join("a"), join("b")))
+    either.step(tick(either, Disconnect("r", 0, 1, 10)))
+    result = either.step(tick(either, Connect("r", 0, 1, "again"), Connect("r", 1, 1, "here already")))
+    assert [(s.join_id, s.seat, s.generation, s.error) for s in result.seated] == [
+        ("again", 0, 1, None),
+        ("here already", 1, 1, None),
+    ]
+    assert seated(either) == [CONNECTED, CONNECTED, EMPTY]
+    assert kinds(result) == []
+    either.step(tick(either, Leave("r", 0, 1), join("c")))
+    result = either.step(tick(either, Connect("r", 0, 1, "late"), Connect("r", 2, 1, "never"), Connect("r", 0, 1)))
+    assert [(s.join_id, type(s.error)) for s in result.seated] == [("late", SeatGone), ("never", SeatGone)]
+
+
+def test_coming_back_lets_go_of_the_keys_and_keeps_the_sequence(batch: Batch) -> None:
+    batch.step(tick(batch, join("a"), inputs={}))
+    batch.step(tick(batch, inputs={("r", 0): {"add": 2}}))
+    batch.step(tick(batch, Connect("r", 0, 1, "second connection")))
+    rows = batch.rows
+    assert (rows.add[0, 0], rows.total[0, 0], rows.last_seq[0, 0], rows.applied[0, 0]) == (0, 102, 1, 1)
+
+
+def test_what_is_asked_about_rooms(either: Tier) -> None:
+    either.open("s", 6)
+    either.step(tick(either, join("a"), join("b")))
+    either.step(tick(either, Disconnect("r", 0, 1, 10)))
+    assert either.taken() == [2, 0]
+    either.open("t", 6)
+    assert either.ticks() == [2, 2, 0]
+    assert [either.generation("r", seat) for seat in range(3)] == [1, 1, 0]
+    assert either.last_seq("r", 1) == 0
+
+
+def test_a_hook_that_raises_costs_its_room_and_changes_nothing(either: Tier) -> None:
+    either.open("s", 6)
+    either.step(tick(either, join("a")))
+    either.step(tick(either))
+    ledger = either.ledger("r").encode()
+    command = Join("r", "b", "B", "j", {"bad": "hook"})
+    result = either.step(tick(either, command))
+    assert list(result.failed) == ["r"]
+    assert result.failed["r"].command == command
+    assert either.ledger("r").encode() == ledger
+    assert seated(either) == [CONNECTED, EMPTY, EMPTY]
+
+
+def test_sequences_count_from_each_join(either: Tier) -> None:
+    either.step(tick(either, join("a")))
+    for _ in range(2):
+        play(either)
+    assert either.last_seq("r", 0) == 2
+    result = either.step(tick(either, join("a", "once more")))
+    assert (either.last_seq("r", 0), either.generation("r", 0), result.seated[0].seat) == (0, 2, 0)

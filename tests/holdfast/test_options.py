@@ -60,7 +60,7 @@ def test_option_beats_variable_beats_file_beats_default() -> None:
 
 def test_every_setting_can_come_from_each_source() -> None:
     texts = {
-        field.name: {"int": "16", "int | None": "16", "float": "16.0", "Path": "x", "Path | None": "x"}.get(
+        field.name: {"int": "16", "int | None": "16", "float": "16.0", "bool": "true"}.get(
             str(field.type),
             "debug" if field.name == "log_level" else "json" if field.name == "log_format" else "x",
         )
@@ -69,7 +69,7 @@ def test_every_setting_can_come_from_each_source() -> None:
     }
     by_option = load(texts, environ={}).settings
     by_variable = load({}, environ={f"HOLDFAST_{name.upper()}": text for name, text in texts.items()}).settings
-    write("\n".join(f"{k} = {v if v[0] == '1' else repr(v)}" for k, v in texts.items()))
+    write("\n".join(f"{k} = {v if v[0] == '1' or v == 'true' else repr(v)}" for k, v in texts.items()))
     assert by_option == by_variable == load({}, environ={}).settings
     assert by_option.tick_hz == 16
     assert by_option.tls_key == Path("x")
@@ -199,3 +199,19 @@ def test_what_config_prints_gives_the_same_settings_again() -> None:
     assert tomllib.loads(text)["options"] == {"seats": "4"}
     assert load({}, write(text), {}).settings == first.settings
     assert read_file(Path("holdfast.toml"))["port"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("On", True), ("1", True), ("false", False), ("no", False)]
+)
+def test_a_switch_is_a_word(text: str, value: bool) -> None:
+    assert load({"limit_loopback": text}, environ={}).settings.limit_loopback is value
+    assert load({}, environ={"HOLDFAST_LIMIT_LOOPBACK": text}).settings.limit_loopback is value
+
+
+def test_a_switch_in_the_file_and_one_that_is_none() -> None:
+    write("limit_loopback = true\nlogins_per_s = 5\n")
+    loaded = load({}, environ={})
+    assert (loaded.settings.limit_loopback, loaded.settings.logins_per_s) == (True, 5.0)
+    assert "limit_loopback = true" in render(loaded)
+    assert refused({"limit_loopback": "perhaps"}) == "--limit-loopback: 'perhaps' is not true or false"

@@ -3,108 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 import trio
 
+from game.api import Input
 from netcode import messages
-from netcode.certificate import development_certificate, server_context
-from netcode.client import EVENTS_KEPT, connect, parse_address
-from netcode.control import ControlChannel, message_bytes, realtime_bytes
+from netcode.client import connect
+from netcode.control import realtime_bytes
 from netcode.errors import ErrorCode, RemoteError
-from netcode.messages import Message
-from netcode.tcp import ByteLink
-from tests.netcode.test_play import frame, seated
-
-HOST = "127.0.0.1"
-WELCOME = messages.Welcome(
-    session="s", secret=bytes(32), account="a", name="n", games=["drift"], udp_port=9, connection=2,
-    suite="aes-256-gcm", key_up=bytes(32), key_down=bytes(32),
-)  # fmt: skip
+from netcode.messages import Message, RoomCreated
+from netcode.seated import EVENTS_KEPT
+from tests.netcode.ends import Drift
+from tests.netcode.scripted import Stage, fatal, frame, listening, seated
 
 
-class Stage:
-    """The server's end of one connection."""
-
-    def __init__(self, link: ByteLink) -> None:
-        self.link = link
-        self._channel = ControlChannel(server=True)
-        self._got: list[Message | bytes] = []
-
-    def say(self, *said: Message) -> None:
-        for message in said:
-            self.link.write(message_bytes(message))
-
-    async def hear(self, wanted: type[Any]) -> Any:
-        """The next item of that class; others are passed over."""
-        while True:
-            while self._got:
-                item = self._got.pop(0)
-                if isinstance(item, messages.Login):
-                    self._channel.logged_in()
-                if isinstance(item, wanted):
-                    return item
-            data = await self.link.receive()
-            assert data
-            self._got.extend(self._channel.receive_data(data))
-
-    async def welcome(self) -> None:
-        hello = await self.hear(messages.Hello)
-        self.say(messages.Hello(protocol=1, ref=hello.ref))
-        login = await self.hear(messages.Login)
-        self.say(attrs.evolve(WELCOME, ref=login.ref))
-
-    async def seat(self) -> None:
-        join = await self.hear(messages.Join)
-        self.say(seated(ref=join.ref))
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    folder: Path = tmp_path_factory.mktemp("data")
-    return server_context(*development_certificate(folder))
-
-
-@contextlib.asynccontextmanager
-async def listening(context: ssl.SSLContext, play: Any) -> AsyncIterator[str]:
-    """A server of one connection, which `play(stage)` serves."""
-    with trio.fail_after(10), trio.socket.socket() as listener:
-        await listener.bind((HOST, 0))
-        listener.listen()
-        async with trio.open_nursery() as nursery:
-
-            async def serve() -> None:
-                accepted, _ = await listener.accept()
-                link = await ByteLink.server(accepted, context, nursery)
-                try:
-                    await play(Stage(link))
-                    await link.aclose()
-                finally:
-                    link.close()
-
-            nursery.start_soon(serve)
-            yield f"{HOST}:{listener.getsockname()[1]}"
-            nursery.cancel_scope.cancel()
-
-
-async def test_a_room_its_frames_and_its_events(context: ssl.SSLContext) -> None:
+async def test_a_room_its_frames_and_its_events() -> None:
     async def play(stage: Stage) -> None:
-        await stage.welcome()
-        await stage.seat()
+        await stage.enter()
+        await stage.grant(seated())
         await stage.hear(bytes)
         stage.say(messages.Events(room="r", events=[[101, 0, "kill", [1, 2]], [101, 1, "chat", [0, "hi"]]]))
-        stage.link.write(realtime_bytes(b"\x02" + frame(101, last_seq=1)) + realtime_bytes(b"\x02bad"))
+        stage.say(messages.Events(room="another", events=[[101, 2, "kill", [1, 2]]]))
+        stage.link.write(frame(101, last_seq=1) + realtime_bytes(b"\x02bad"))
         leave = await stage.hear(messages.Leave)
         stage.say(messages.Left(room="r", seat=1, last_seq=1, applied=1, ref=leave.ref))
-        await trio.sleep_forever()
+        await stage.stay()
 
-    async with listening(context, play) as server, connect(server, transport="tcp") as client:
-        assert (client.account, client.name, client.games) == ("a", "n", ["drift"])
+    async with listening(play) as server, connect(server, transport="tcp") as client:
+        assert (client.account, client.name, client.games, client.session) == ("a", "n", ["drift"], "s")
         room = await client.join("drift")
         frames: list[int] = []
         room.on_frame = lambda frame: frames.append(frame.tick)
@@ -119,106 +46,249 @@ async def test_a_room_its_frames_and_its_events(context: ssl.SSLContext) -> None
                 await wait()
             assert caught.value.code is ErrorCode.NOT_SEATED
         assert client.bad_frames == 1
+        assert (client.datagrams, room.events_dropped) == (2, 0)
+
+
+async def test_rooms_are_asked_for_by_game_options_and_code() -> None:
+    asked: list[Message] = []
+
+    async def play(stage: Stage) -> None:
+        await stage.enter()
+        create = await stage.hear(messages.CreateRoom)
+        stage.say(RoomCreated(room="new", seats=4, code="ABC234", ref=create.ref))
+        asked.extend([create, await stage.hear(messages.ListRooms)])
+        stage.say(messages.Rooms(rooms=[{"room": "new"}], ref=asked[-1].ref))
+        for _ in range(3):
+            asked.append(await stage.hear(messages.Join))
+            stage.say(messages.Error(code=22, name="room_full", message="full", ref=asked[-1].ref))
+        await stage.stay()
+
+    async with listening(play) as server, connect(server, transport="tcp") as client:
+        created = await client.create_room("drift", options={"teams": 2}, private=True)
+        assert (created.room, created.seats, created.code) == ("new", 4, "ABC234")
+        assert await client.rooms("drift", options={"teams": 2}, open=True) == [{"room": "new"}]
+        for joining in (
+            client.join("drift", options={"teams": 2}),
+            client.join(code="ABC234"),
+            client.join(room=created),
+        ):
+            with pytest.raises(RemoteError, match="full"):
+                await joining
+    wanted = [
+        messages.CreateRoom(game="drift", options={"teams": 2}, private=True, ref=1),
+        messages.ListRooms(game="drift", options={"teams": 2}, open=True, ref=2),
+        messages.Join(game="drift", options={"teams": 2}, ref=3),
+        messages.Join(code="ABC234", ref=4),
+        messages.Join(room="new", ref=5),
+    ]
+    assert asked == wanted
 
 
 @pytest.mark.parametrize("waits_for", ["frame", "event"])
 @pytest.mark.parametrize(
     ("ending", "code"),
     [
-        (messages.Error(code=40, name="shutting_down", message="bye", fatal=True), ErrorCode.SHUTTING_DOWN),
+        (fatal(ErrorCode.SESSION_REPLACED), ErrorCode.SESSION_REPLACED),
+        (fatal(ErrorCode.SHUTTING_DOWN), ErrorCode.SHUTTING_DOWN),
         (messages.Error(code=26, name="room_closed", message="failed"), ErrorCode.ROOM_CLOSED),
         (messages.Error(code=9999, name="of_tomorrow", message="?", fatal=True), ErrorCode.INTERNAL),
         (messages.Hello(protocol=1), ErrorCode.OUT_OF_TURN),
+        (messages.Events(room="r", events=[[1, 2, "short"]]), ErrorCode.BAD_MESSAGE),
+        (messages.Events(room="r", events=[[1, 2, b"kind", []]]), ErrorCode.BAD_MESSAGE),
+        (messages.Events(room="r", events=[[-1, 2, "kind", []]]), ErrorCode.BAD_MESSAGE),
+        (messages.Events(room="r", events=[[2**40, 2, "kind", []]]), ErrorCode.BAD_MESSAGE),
+        (messages.Part(room="r", part=0, data=b""), None),
         (None, ErrorCode.SESSION_GONE),
     ],
 )
 async def test_whoever_waits_is_told_why_it_ended(
-    context: ssl.SSLContext, ending: Message | None, code: ErrorCode, waits_for: str
+    ending: Message | None, code: ErrorCode | None, waits_for: str
 ) -> None:
     async def play(stage: Stage) -> None:
-        await stage.welcome()
-        await stage.seat()
+        await stage.enter()
+        await stage.grant(seated())
         await stage.hear(bytes)  # the client plays
         if ending is not None:
             stage.say(ending)
-            with contextlib.suppress(Exception):
-                await stage.hear(messages.Chat)
+            if code is None:
+                stage.say(fatal(ErrorCode.BAD_LOGIN))
+            await stage.stay()
 
-    async with listening(context, play) as server, connect(server, transport="tcp") as client:
+    async with listening(play) as server, connect(server, transport="tcp") as client:
         room = await client.join("drift")
         with pytest.raises(RemoteError) as caught:
             await (room.next_frame() if waits_for == "frame" else room.next_event())
-        assert caught.value.code is code
+        assert caught.value.code is code or code is None
         assert (client.error is None) == (code is ErrorCode.ROOM_CLOSED)
+        assert not client.paused
 
 
-async def test_a_request_without_an_answer_times_out(context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_without_an_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(stage: Stage) -> None:
-        await stage.welcome()
-        await trio.sleep_forever()
+        await stage.enter()
+        late = await stage.hear(messages.ListRooms)
+        stats = await stage.hear(messages.ListRooms)
+        stage.say(messages.Rooms(rooms=[{"room": "late"}], ref=late.ref))
+        stage.say(messages.Rooms(rooms=[{"room": "new"}], ref=stats.ref))
+        await stage.stay()
 
-    async with listening(context, play) as server, connect(server, transport="tcp") as client:
-        monkeypatch.setattr("netcode.client.ANSWER_S", 0.05)
-        with pytest.raises(RemoteError, match="no answer to list_rooms") as caught:
-            await client.rooms()
+    async with listening(play) as server, connect(server, transport="tcp") as client:
+        with monkeypatch.context() as patched:
+            patched.setattr("netcode.lifeline.ANSWER_S", 0.05)
+            with pytest.raises(RemoteError, match="no answer to list_rooms") as caught:
+                await client.rooms()
         assert caught.value.code is ErrorCode.TIMED_OUT
-        assert client._answers == {}
+        assert await client.rooms() == [{"room": "new"}]
 
 
-async def test_a_request_under_way_when_the_connection_ends(context: ssl.SSLContext) -> None:
+async def test_a_request_under_way_when_the_session_ends() -> None:
     async def play(stage: Stage) -> None:
-        await stage.welcome()
+        await stage.enter()
         await stage.hear(messages.ListRooms)
 
-    async with listening(context, play) as server, connect(server, transport="tcp") as client:
+    async with listening(play) as server, connect(server, transport="tcp") as client:
         with pytest.raises(RemoteError) as caught:
             await client.rooms()
         assert caught.value.code is ErrorCode.SESSION_GONE
         with pytest.raises(RemoteError):
             await client.join("drift")
+        with pytest.raises(RemoteError):
+            await client.chat("hello?")
 
 
-async def test_events_that_nobody_reads_do_not_pile_up(context: ssl.SSLContext) -> None:
+async def test_an_answer_of_the_wrong_kind_ends_the_session() -> None:
     async def play(stage: Stage) -> None:
-        await stage.welcome()
-        await stage.seat()
-        for part in range(4):
-            stage.say(messages.Events(room="r", events=[[1, part * 500 + n, "e", []] for n in range(500)]))
-        await stage.hear(messages.Chat)
-        stage.link.write(realtime_bytes(b"\x02" + frame(101)))
-        await trio.sleep_forever()
+        await stage.enter()
+        asked = await stage.hear(messages.ListRooms)
+        stage.say(messages.Pong(time_us=1, ref=asked.ref))
+        await stage.stay()
 
-    async with listening(context, play) as server, connect(server, transport="tcp") as client:
+    async with listening(play) as server, connect(server, transport="tcp") as client:
+        with pytest.raises(RemoteError, match="pong is no answer to list_rooms") as caught:
+            await client.rooms()
+        assert caught.value.code is ErrorCode.BAD_MESSAGE
+
+
+async def test_events_that_nobody_reads_do_not_pile_up() -> None:
+    async def play(stage: Stage) -> None:
+        await stage.enter()
+        await stage.grant(seated())
+        for part in range(4):
+            stage.say(messages.Events(room="r", events=[[100, part * 500 + n, "e", []] for n in range(500)]))
+        await stage.hear(messages.Chat)
+        stage.link.write(frame(101))
+        await stage.stay()
+
+    async with listening(play) as server, connect(server, transport="tcp") as client:
         room = await client.join("drift")
         await client.chat("go on")
         await room.next_frame()
+        assert room.events_dropped == 2000 - EVENTS_KEPT
         assert (await room.next_event()).index == 2000 - EVENTS_KEPT
 
 
-async def test_a_server_of_another_version_is_named(context: ssl.SSLContext) -> None:
+async def test_rules_of_the_room_predict_and_others_are_refused() -> None:
+    class Guided(Drift):
+        """Drift with a move of one's own."""
+
+        inputs = (Input("go", "i1", -1, 1), Input("aim", "u2", 0, 1000))  # type: ignore[assignment]
+
+        def predict(self, own, view, wanted):  # type: ignore[no-untyped-def]
+            return {**own, "x": own["x"] + wanted["go"] * 16}
+
+    class Other(Guided):
+        """The same name, with other inputs."""
+
+        inputs = (Input("go", "i1", -1, 1), Input("aim", "u2", 0, 7))
+
+    async def play(stage: Stage) -> None:
+        await stage.enter()
+        await stage.grant(seated())
+        await stage.inputs()
+        stage.link.write(frame(101))
+        with contextlib.suppress(AssertionError):
+            await stage.grant(seated())
+            await stage.stay()
+
+    async with listening(play) as server, connect(server, transport="tcp", rules=(Guided,)) as client:
+        room = await client.join("drift")
+        room.want(go=1)
+        assert room.view_at() == {}
+        await room.next_frame()
+        assert room.play.predictor is not None
+        view = room.view_at()
+        assert set(view) >= {"x", "angle"}
+        with pytest.raises(RemoteError, match="another inputs than drift") as caught:
+            await client.join("drift", rules=Other)
+        assert caught.value.code is ErrorCode.BAD_OPTION
+
+
+async def test_pings_tell_the_round_trip() -> None:
+    async def play(stage: Stage) -> None:
+        await stage.enter()
+        await stage.grant(seated())
+        asked = await stage.hear(messages.ListRooms)
+        stage.say(messages.Pong(time_us=int(trio.current_time() * 1e6) - 80_000))
+        stage.say(messages.Rooms(rooms=[], ref=asked.ref))
+        await stage.stay()
+
+    async with listening(play) as server, connect(server, transport="tcp") as client:
+        room = await client.join("drift")
+        await client.rooms()
+        assert 80 <= room.play.clock.rtt_ms < 5000
+
+
+async def test_a_server_of_another_version_is_named() -> None:
     async def play(stage: Stage) -> None:
         await stage.hear(messages.Hello)
         stage.say(messages.Hello(protocol=2))
-        await trio.sleep_forever()
+        await stage.stay()
 
-    async with listening(context, play) as server:
+    async with listening(play) as server:
         with pytest.raises(RemoteError, match="speaks protocol 1, the other 2"):
             async with connect(server):
                 pass
 
 
-@pytest.mark.parametrize("text", ["", "host", "host:", "host:x", ":0", "host:65536", "host:-1", "host:\u0663"])
-def test_addresses_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"such as 127\.0\.0\.1:7777"):
-        parse_address(text)
+async def test_a_cipher_that_is_not_known_is_named() -> None:
+    async def play(stage: Stage) -> None:
+        hello = await stage.hear(messages.Hello)
+        stage.say(messages.Hello(protocol=1, ref=hello.ref), _welcome_of_tomorrow())
+        await stage.stay()
+
+    async with listening(play) as server:
+        with pytest.raises(RemoteError, match="'rot13'") as caught:
+            async with connect(server):
+                pass
+        assert caught.value.code is ErrorCode.WRONG_VERSION
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [("127.0.0.1:7777", ("127.0.0.1", 7777)), ("[::1]:1", ("::1", 1)), ("example.org:65535", ("example.org", 65535))],
-)
-def test_addresses(text: str, address: tuple[str, int]) -> None:
-    assert parse_address(text) == address
+def _welcome_of_tomorrow() -> Message:
+    return messages.Welcome(
+        session="s", secret=bytes(32), account="a", name="n", games=[], udp_port=9, connection=2, suite="rot13",
+        key_up=bytes(32), key_down=bytes(32),
+    )  # fmt: skip
+
+
+async def test_what_the_caller_raises_comes_out_as_it_is() -> None:
+    async def play(stage: Stage) -> None:
+        await stage.enter()
+        await stage.grant(seated())
+        await stage.inputs()
+        stage.link.write(frame(101))
+        await stage.stay()
+
+    def burst(_frame: object) -> None:
+        raise KeyError("mine")
+
+    async def plays(server: str) -> None:
+        async with connect(server, transport="tcp") as client:
+            (await client.join("drift")).on_frame = burst
+            await trio.sleep_forever()
+
+    async with listening(play) as server:
+        with pytest.raises(KeyError, match="mine"):
+            await plays(server)
 
 
 async def test_a_transport_that_is_none() -> None:

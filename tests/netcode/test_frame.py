@@ -149,6 +149,25 @@ def test_other_streams_and_lower_epochs_are_ignored_and_a_higher_one_starts_anew
     check(watched, "a", 0, client.receive(watched.frames([("a", 0, -1)], streams=4, epochs=5)[0]))
 
 
+def test_a_higher_epoch_may_begin_at_a_lower_tick_and_sequence() -> None:
+    watched = Watched({"a": 1})
+    for _ in range(30):
+        watched.tick()
+    watched.batch.rows.last_seq[0, 0] = 500
+    client = watched.decoder("a", last_seq=499)
+    check(watched, "a", 0, client.receive(watched.frames([("a", 0, -1)])[0]))
+    assert (client.newest_tick, client.last_seq, client.baseline) == (30, 500, 30)
+    again = Watched({"a": 1})
+    for _ in range(20):
+        again.tick()
+    again.batch.rows.last_seq[0, 0] = 480
+    frame = check(again, "a", 0, client.receive(again.frames([("a", 0, -1)], epochs=1)[0]))
+    assert (frame.epoch, frame.tick, frame.last_seq) == (1, 20, 480)
+    assert (client.newest_tick, client.last_seq, client.baseline) == (20, 480, 20)
+    assert client.receive(watched.frames([("a", 0, -1)])[0]) is None
+    assert client.newest_tick == 20
+
+
 def test_a_delta_against_a_frame_that_never_came_is_ignored() -> None:
     watched = Watched({"a": 1})
     for _ in range(3):

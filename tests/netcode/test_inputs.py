@@ -142,19 +142,29 @@ def test_a_full_window_takes_no_more_and_opens_again() -> None:
     assert window.newest == window.acknowledged == UNACKED_MAX + 1
 
 
-def packet(newest: int, count: int) -> InputPacket:
+def packet(newest: int, count: int, seen: int = 9) -> InputPacket:
     inputs = b"".join(packed(newest - back) for back in range(count))
-    return parse_input_packet(HEADER.pack(1, 0, 0, 0, 0, 9, newest & 0xFFFF, count) + inputs, SIZE)
+    return parse_input_packet(HEADER.pack(1, 0, 0, 0, 0, seen, newest & 0xFFFF, count) + inputs, SIZE)
 
 
 def test_a_queue_that_is_full_takes_the_rest_when_it_comes_again() -> None:
     queue = InputQueue(0, SIZE)
     assert queue.offer(packet(20, 20)) == QUEUED_MAX
     assert queue.offer(packet(20, 20)) == 0
-    assert queue.take() == (1, 9, packed(1))
+    assert queue.take() == (1, (9 - 19) & 0xFFFF, packed(1))
     assert queue.offer(packet(20, 20)) == 1
-    assert [queue.take() for _ in range(8)] == [(seq, 9, packed(seq)) for seq in range(2, 10)]
+    assert [queue.take() for _ in range(8)] == [(seq, (seq - 11) & 0xFFFF, packed(seq)) for seq in range(2, 10)]
     assert queue.take() is None
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=20), st.integers(0, 0xFFFF))
+def test_an_input_saw_what_its_player_saw_whichever_packet_brings_it(bursts: list[int], first: int) -> None:
+    queue, newest = InputQueue(0, SIZE), 0
+    for lost in bursts:  # so many packets in a row are lost but for the last
+        newest += lost
+        queue.offer(packet(newest, lost, seen=(first + newest) & 0xFFFF))
+        for seq in range(newest - lost + 1, newest + 1):
+            assert queue.take() == (seq, (first + seq) & 0xFFFF, packed(seq))
 
 
 def test_a_range_that_the_client_dropped_is_skipped_once_and_only_behind_an_empty_queue() -> None:
@@ -168,7 +178,7 @@ def test_a_range_that_the_client_dropped_is_skipped_once_and_only_behind_an_empt
     assert queue.offer(packet(40, 3)) == 0
     assert queue.take_skip() == (3, 7)
     assert queue.take_skip() is None
-    assert queue.take() == (8, 9, packed(8))
+    assert queue.take() == (8, 7, packed(8))
 
 
 def test_a_leap_beyond_two_windows_and_old_news_change_nothing() -> None:

@@ -9,10 +9,13 @@ import pytest
 from netcode.frame import ACKS, HAS_ACKS
 from netcode.realtime import (
     ACKS_EVERY,
+    FALLBACK_S,
     KEEPALIVE_EVERY_S,
     PATH_IDLE_S,
-    PATH_LOST_S,
+    PATH_SILENT_S,
     PROBE_EVERY_S,
+    PROBE_SLOWLY_S,
+    TRIAL_S,
     ClientEnd,
     ServerEnd,
 )
@@ -28,6 +31,33 @@ def path_of(server: ServerEnd) -> bytes | None:
 
 def proven(client: ClientEnd) -> bool:
     return client.proven
+
+
+def seated(
+    client: ClientEnd,
+    server: ServerEnd,
+    start: float,
+    seconds: float,
+    *,
+    tick_hz: int = 30,
+    up: bool = True,
+    down: bool,
+) -> float:
+    """A client that sends an input a tick and gets a frame a tick where they pass; when it first found out that its
+    path had failed, infinity if it did not."""
+    for tick in range(int(seconds * tick_hz)):
+        now = start + tick / tick_hz
+        if not client.usable(now):
+            return now
+        packet = client.seal_input(b"input", now)
+        if up:
+            server.receive(packet, HOME, now)
+        packet = server.seal_frame(FRAME, now)
+        frame = client.receive(packet, now)[0] if down else None
+        if frame is not None and frame[0] & HAS_ACKS:
+            highest, bits = ACKS.unpack_from(frame, 9)
+            client.acknowledged(highest, bits, now)
+    return float("inf")
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -90,15 +120,73 @@ def test_a_path_that_fell_silent_is_proven_anew() -> None:
     client, server, _ = ends()
     prove(client, server, now=1.0)
     assert client.unproven_since == 1.0
-    packet = client.due(1.1 + PATH_LOST_S)
+    packet = client.due(1.1 + PATH_SILENT_S)
     assert packet is not None
     assert len(packet) == 1200
     assert not proven(client)
-    assert client.unproven_since == 1.1 + PATH_LOST_S
+    assert client.unproven_since == 1.1 + PATH_SILENT_S - FALLBACK_S
     server.receive(packet, AWAY, 10.0)
     prove(client, server, AWAY, now=20.0)
     assert client.proven
     assert server.path == AWAY
+
+
+@pytest.mark.parametrize("tick_hz", [10, 20, 30, 60])
+@pytest.mark.parametrize(("up", "down"), [(True, False), (False, True), (False, False)])
+def test_a_path_that_fails_in_play_is_found_within_a_second(up: bool, down: bool, tick_hz: int) -> None:
+    client, server, _ = ends()
+    prove(client, server)
+    assert seated(client, server, 0.0, 5.0, tick_hz=tick_hz, down=True) == float("inf")
+    assert not client.blocked(5.0)
+    found = seated(client, server, 5.0, 3.0, tick_hz=tick_hz, up=up, down=down)
+    assert 5.0 < found <= 6.0 + (0.3 if tick_hz < 20 else 0.0)
+    assert client.blocked(found)  # at once: its inputs have waited long enough
+    assert client.fallbacks == 1
+    packet = client.due(found + PROBE_EVERY_S)
+    assert packet is not None
+    assert len(packet) == 1200
+
+
+def test_a_path_on_trial_is_proven_by_the_answer_to_a_proof_only() -> None:
+    client, server, _ = ends()
+    prove(client, server)
+    late = [server.seal_frame(FRAME, 0.0), server._seal(DatagramType.KEEPALIVE, b"", 0.0)]
+    found = seated(client, server, 0.0, 3.0, up=False, down=True)
+    for packet in late:
+        client.receive(packet, found)
+    assert not client.usable(found)
+    assert client.blocked(found)
+    prove(client, server, now=found + 1.0)
+    assert client.usable(found + 1.0)
+    assert not client.blocked(found + 1.0)
+    assert seated(client, server, found + 1.0, 5.0, down=True) == float("inf")
+    assert client.fallbacks == 1
+
+
+def test_first_inputs_wait_a_second_for_a_path() -> None:
+    client, _, _ = ends()
+    assert not client.blocked(3.0)
+    assert client.due(3.0) is not None
+    assert not client.blocked(3.0 + FALLBACK_S * 0.9)
+    assert client.blocked(3.0 + FALLBACK_S)
+    assert client.blocked(9.0)
+    assert client.fallbacks == 1
+
+
+def test_a_path_that_stays_shut_is_probed_ever_more_slowly_but_for_ever() -> None:
+    client, _, _ = ends()
+    times = [now / 128 for now in range(1280) if client.due(now / 128) is not None]
+    assert times[:9] == pytest.approx([PROBE_EVERY_S * number for number in range(9)], abs=0.1)
+    assert times[-1] - times[-2] == pytest.approx(PROBE_SLOWLY_S)
+    assert len(times) == pytest.approx(TRIAL_S / PROBE_EVERY_S + 9 / PROBE_SLOWLY_S, abs=2)
+
+
+def test_a_pause_of_the_client_or_a_long_way_is_no_failure() -> None:
+    client, server, _ = ends()
+    prove(client, server)
+    assert seated(client, server, 0.0, 1.0, down=True) == float("inf")
+    assert seated(client, server, 3.5, 1.0, down=True) == float("inf")  # 2.5 s in which neither said anything
+    assert seated(client, server, 4.5, 20.0, down=True) == float("inf")
 
 
 def test_a_wrong_token_a_replayed_proof_and_a_proof_from_elsewhere_prove_nothing() -> None:

@@ -69,3 +69,58 @@ def test_a_session_ends_at_its_age() -> None:
 def test_what_is_kept_of_a_secret_does_not_hold_it() -> None:
     assert secret_hash(b"x" * 32) == secret_hash(b"x" * 32) != secret_hash(b"y" * 32)
     assert b"x" * 8 not in secret_hash(b"x" * 32)
+
+
+def test_a_lost_session_is_found_by_its_secret_alone_and_its_keys_are_worth_nothing() -> None:
+    table, one = SessionTable(10), session(1)
+    one.secret_hash = secret_hash(b"s" * 32)
+    table.add(one)
+    table.lose(one, 5.0)
+    table.lose(one, 6.0)
+    assert one.lost_at == 5.0
+    assert (table.by_connection, len(table)) == ({}, 1)
+    assert table.silent(100.0, 10.0) == []
+    for name, secret in (("s1", b"t" * 32), ("s2", b"s" * 32), ("s1", b"")):
+        with pytest.raises(ProtocolError) as caught:
+            table.find(name, secret)
+        assert caught.value.code is ErrorCode.SESSION_GONE
+    assert table.find("s1", b"s" * 32) is one
+
+
+def test_resuming_gives_a_new_connection_and_drops_the_old_one() -> None:
+    table, one = SessionTable(10), session(1)
+    one.link, one.by_datagram = "old", True
+    table.add(one)
+    _, fresh, _ = ends(connection=7)
+    assert table.resume(one, fresh, "new", 9.0) == "old"
+    assert (one.link, one.generation, one.heard_at) == ("new", 1, 9.0)
+    assert not one.by_datagram
+    assert table.by_connection == {7: one}
+    table.lose(one, 10.0)
+    _, again, _ = ends(connection=8)
+    table.resume(one, again, "newer", 11.0)
+    assert (one.lost_at, one.generation, table.by_connection) == (None, 2, {8: one})
+
+
+def test_a_lost_session_expires() -> None:
+    table, one, two = SessionTable(10), session(1), session(2)
+    table.add(one)
+    table.add(two)
+    table.lose(one, 5.0)
+    assert table.expired(35.0, 30.0) == []
+    assert table.expired(35.1, 30.0) == [one]
+    table.remove(one)
+    assert one.ended
+    table.lose(one, 40.0)
+    assert one.lost_at == 5.0
+
+
+def test_a_full_table_gives_up_who_has_been_lost_for_longest() -> None:
+    table = SessionTable(3)
+    for number in (1, 2, 3):
+        table.add(session(number))
+    table.lose(table.by_id["s3"], 4.0)
+    table.lose(table.by_id["s2"], 5.0)
+    replaced = table.add(session(4))
+    assert replaced is not None
+    assert (replaced.id, replaced.ended, set(table.by_id)) == ("s3", True, {"s1", "s2", "s4"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ class Counter(RowGame):
 
     name, version, seats = "counter", 1, 4
     default_tick_hz = 50
-    options = (
+    options: ClassVar[tuple[Option, ...]] = (
         Option("match_ticks", 0, 0, 10_000, "ticks of a match; 0: it never ends"),
         Option("seats", 4, 1, 16, "seats of a room"),
     )

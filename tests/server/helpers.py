@@ -27,12 +27,15 @@ from netcode.realtime import ServerEnd
 from netcode.seal import Suite
 from netcode.session import Session
 from netcode.tcp import ByteLink
+from server.evidence import EvidenceFolder
 from server.host import Host
+from server.limits import Limits
 from server.lobby import Lobby
 from server.metrics import Metrics
-from server.node import Address, run_node
+from server.node import Address, PlayedGame, run_node, stage_maker
+from server.row_stage import RowOccupant
 from server.settings import Settings
-from server.stage import Occupant
+from server.watchdog import Watchdog
 from tests.server.games import Counter
 
 HOST = "127.0.0.1"
@@ -61,15 +64,16 @@ class Node:
         return host
 
     @property
-    def occupants(self) -> list[Occupant]:
+    def occupants(self) -> list[RowOccupant]:
         """Everybody who sits somewhere."""
-        return [occupant for stage in self.host.stages for occupant in stage.occupants.values()]
+        found = [occupant for stage in self.host.rooms.stages for occupant in stage.occupants.values()]
+        return [occupant for occupant in found if isinstance(occupant, RowOccupant)]
 
 
 @contextlib.asynccontextmanager
 async def running(data: Path, game: RowGame | None = None, **settings: Any) -> AsyncIterator[Node]:
     """A node with its data in `data`; stopped cleanly when the block ends."""
-    with trio.fail_after(HANG_S * 2):
+    with trio.fail_after(HANG_S * 2 + settings.get("hold_s", 0.0)):
         async with trio.open_nursery() as nursery:
             send, receive = trio.open_memory_channel[tuple[Address, Metrics, Lobby]](1)
             stop, stopped = trio.Event(), trio.Event()
@@ -77,7 +81,7 @@ async def running(data: Path, game: RowGame | None = None, **settings: Any) -> A
             async def run() -> None:
                 await run_node(
                     Settings(host=HOST, port=0, data=data, **settings),
-                    game or Counter(),
+                    [PlayedGame(game or Counter(), "counter")],
                     stop=stop,
                     started=lambda *told: send.send_nowait(told),
                 )
@@ -92,10 +96,10 @@ async def running(data: Path, game: RowGame | None = None, **settings: Any) -> A
 
 @contextlib.asynccontextmanager
 async def playing(
-    node: Node, *, secret: bytes | None = None, transport: str = "udp"
+    node: Node, *, secret: bytes | None = None, transport: str = "udp", reconnect: bool = True
 ) -> AsyncIterator[tuple[Client, SeatedRoom]]:
     """A client in a seat that has seen a frame."""
-    async with connect(node.server, secret=secret, transport=transport) as client:
+    async with connect(node.server, secret=secret, transport=transport, reconnect=reconnect) as client:
         room = await client.join(next(iter(node.lobby.hosts)))
         await room.next_frame()
         yield client, room
@@ -110,9 +114,9 @@ async def frame_when(room: SeatedRoom, test: Callable[[Frame], bool]) -> Frame:
                 return frame
 
 
-async def until(test: Callable[[], bool], room: SeatedRoom | None = None) -> None:
+async def until(test: Callable[[], bool], room: SeatedRoom | None = None, within_s: float = HANG_S) -> None:
     """Wait until `test` holds: looked at in every pass of the scheduler, or after each frame of `room`."""
-    with trio.fail_after(HANG_S):
+    with trio.fail_after(within_s):
         while not test():
             if room is None:
                 await trio.lowlevel.checkpoint()
@@ -291,15 +295,21 @@ class Rig:
     def __init__(self, folder: Path, game: RowGame | None = None, *, phases: int = 1, rooms_max: int = 10) -> None:
         self.journal, self.datagrams, self.metrics = SlowJournal(stores=True), FakeDatagrams(), Metrics()
         self.delivered: list[tuple[str, Result]] = []
+        self.evidence = EvidenceFolder(folder / "evidence")
+        self.limits = Limits(Settings(data=folder), self.metrics.limits)
+        self.watchdog = Watchdog()
+        game = game or Counter()
         self.host = Host(
-            game or Counter(),
+            game,
+            stage_maker(game, self.watchdog),
+            spec=game.name,
             phases=phases,
             hold_s=1.0,
             rooms_max=rooms_max,
             journal=self.journal,
             datagrams=self.datagrams,  # type: ignore[arg-type]
             metrics=self.metrics,
-            evidence=folder / "evidence",
+            evidence=self.evidence,
             deliver=lambda _, room, results: self.delivered.extend((room, result) for result in results),
         )
         self.lobby = Lobby({self.host.game.name: self.host})
@@ -308,11 +318,17 @@ class Rig:
         """A player who speaks over the control channel."""
         link = FakeLink()
         end = ServerEnd(number, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
-        return Session(f"s{number}", account or f"a{number}", "", b"", end, 0.0, 0.0, link, by_datagram=False), link
+        session = Session(f"s{number}", account or f"a{number}", "", b"", end, 0.0, 0.0, link, by_datagram=False)
+        session.budget = self.limits.session()
+        return session, link
+
+    def open(self, **options: int) -> str:
+        """Open a room and return its id."""
+        return self.host.rooms.open(options).id
 
     def tick(self, count: int = 1) -> None:
         """So many ticks of every stage, now."""
         for _ in range(count):
-            for stage in self.host.stages:
-                if len(stage.batch):
-                    self.host._tick(stage)
+            for phase in self.host.rooms.phases:
+                if stages := [stage for stage in phase if len(stage.batch)]:
+                    self.host._tick(stages)

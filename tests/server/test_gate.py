@@ -46,7 +46,7 @@ async def test_a_third_tick_waits(nursery: trio.Nursery) -> None:
 
     async def ticks() -> None:
         for number in range(4):
-            await gate.room()
+            await gate.until_free()
             passed.append(number)
             gate.hold(journal.begin(b""), lambda: None)
 

@@ -11,14 +11,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from cluster.journal import JournalFenced
-from game.batch import Batch
+from game.evidence import reproduce, unpack_evidence
 from game.rows import Rows
 from netcode import messages
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import HEADER
 from netcode.inputs import InputWindow
-from server.host import CATCH_UP_MAX, EMPTY_ROOM_S
-from server.stage import CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX, Occupant
+from server.host import CATCH_UP_MAX
+from server.rooms import EMPTY_ROOM_S
+from server.row_stage import RowOccupant as Occupant
+from server.stage import CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX
 from tests.server.games import Counter, Fragile
 from tests.server.helpers import FakeLink, Rig
 
@@ -39,7 +41,7 @@ class Slow(Counter):
 
 def seat(rig: Rig, number: int, room: str) -> tuple[Occupant, FakeLink]:
     session, link = rig.session(number)
-    rig.host.join(session, rig.host.rooms[room], ref=number)
+    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=number)
     rig.tick()
     assert isinstance(session.seat, Occupant)
     return session.seat, link
@@ -57,8 +59,8 @@ async def test_deadlines_are_absolute_and_phases_alternate(tmp_path: Path, autoj
 
     rig = Rig(tmp_path, Slow(during), phases=2)
     for _ in range(4):
-        rig.host.open_room()
-    assert [len(stage.batch) for stage in rig.host.stages] == [2, 2]
+        rig.open()
+    assert [len(stage.batch) for stage in rig.host.rooms.stages] == [2, 2]
     start = trio.current_time()
     with trio.move_on_after(0.9999):
         await rig.host.run()
@@ -78,7 +80,7 @@ async def test_a_late_tick_is_caught_up_and_counted(tmp_path: Path, autojump_clo
         autojump_clock.jump(0.05 if tick == 10 else 0.0)
 
     rig = Rig(tmp_path, Slow(during))
-    rig.host.open_room()
+    rig.open()
     start = trio.current_time()
     with trio.move_on_after(0.3999):
         await rig.host.run()
@@ -95,7 +97,7 @@ async def test_skipped_slots_use_no_tick_number(tmp_path: Path, autojump_clock: 
         autojump_clock.jump(1.0 if tick == 10 else 0.0)
 
     rig = Rig(tmp_path, Slow(during))
-    rig.host.open_room()
+    rig.open()
     with trio.move_on_after(1.4999):
         await rig.host.run()
     assert ticks == list(range(1, len(ticks) + 1))
@@ -107,10 +109,10 @@ async def test_a_slow_journal_slows_the_ticks_and_nothing_leaves_before_it_is_st
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     rig = Rig(tmp_path)
-    room = rig.host.open_room()
+    room = rig.open()
     session, link = rig.session(1)
     rig.journal.stores = False
-    rig.host.join(session, rig.host.rooms[room], ref=5)
+    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.host.run)
         await trio.sleep(1.0)
@@ -123,7 +125,7 @@ async def test_a_slow_journal_slows_the_ticks_and_nothing_leaves_before_it_is_st
         assert len(link.frames) == 1
         await trio.sleep(1.0)
         assert len(rig.journal.appends) == 3
-        assert rig.host.rooms[room].stage.batch.tick_of(room) == 3
+        assert rig.host.rooms.by_id[room].stage.batch.tick_of(room) == 3
         for append in rig.journal.appends[1:]:
             append.finish()
         await trio.sleep(0.001)
@@ -134,10 +136,10 @@ async def test_a_slow_journal_slows_the_ticks_and_nothing_leaves_before_it_is_st
 
 async def test_a_fenced_journal_ends_the_host_and_tells_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
     rig = Rig(tmp_path, Counter({"match_ticks": 1}))
-    room = rig.host.open_room()
+    room = rig.open()
     session, link = rig.session(1)
     rig.journal.stores = False
-    rig.host.join(session, rig.host.rooms[room], ref=5)
+    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=5)
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.host.run)
@@ -150,11 +152,12 @@ async def test_a_fenced_journal_ends_the_host_and_tells_nobody(tmp_path: Path, a
 
 async def test_the_record_holds_what_a_replay_needs(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    room = rig.host.open_room()
+    room = rig.open()
     seat(rig, 1, room)
-    game, ids, ticks, hashes, _, failed = rig.journal.records[0]
-    assert (game, ids, ticks, failed) == ("counter", [room], (1).to_bytes(4, "little"), [])
-    assert hashes == rig.host.stages[0].batch.hashes()[0].to_bytes(8, "little")
+    ((game, options, ids, ticks, hashes, _, failed),) = rig.journal.records[0]
+    assert (game, dict(options)) == ("counter", rig.host.game.option)
+    assert (ids, ticks, failed) == ([room], (1).to_bytes(4, "little"), [])
+    assert hashes == rig.host.rooms.stages[0].batch.hashes()[0].to_bytes(8, "little")
 
 
 # -- players ----------------------------------------------------------------------------------------------------------
@@ -162,33 +165,33 @@ async def test_the_record_holds_what_a_replay_needs(tmp_path: Path) -> None:
 
 async def test_a_session_that_goes_before_its_seat_comes_holds_it_only(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    room = rig.host.open_room()
+    room = rig.open()
     session, link = rig.session(1)
-    rig.host.join(session, rig.host.rooms[room], ref=1)
-    assert rig.host.free_seats(rig.host.rooms[room]) == 3
+    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=1)
+    assert rig.host.rooms.by_id[room].free_seats == 3
     rig.lobby.forget(session)
     rig.tick(2)
     assert link.told == []
-    stage = rig.host.rooms[room].stage
-    assert (stage.occupants, stage.batch.rows.seated[0, 0], rig.host._joining) == ({}, 2, {})
-    assert rig.host.free_seats(rig.host.rooms[room]) == 3
+    stage = rig.host.rooms.by_id[room].stage
+    assert (stage.occupants, stage.batch.rows.seated[0, 0], rig.host.seating._waiting) == ({}, 2, {})
+    assert rig.host.rooms.by_id[room].free_seats == 3
 
 
 async def test_a_full_room_is_a_typed_refusal_of_that_join(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Counter({"seats": 1}))
-    room = rig.host.open_room()
+    room = rig.open()
     seat(rig, 1, room)
     session, link = rig.session(2)
-    rig.host.join(session, rig.host.rooms[room], ref=8)
+    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=8)
     rig.tick()
     (error,) = link.heard(messages.Error)
     assert (error.code, error.ref, error.fatal, session.seat) == (ErrorCode.ROOM_FULL.number, 8, False, None)
-    assert rig.host.rooms[room].reserved == 0
+    assert rig.host.rooms.by_id[room].reserved == 0
 
 
 async def test_inputs_are_applied_once_each_and_the_books_tell(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    room = rig.host.open_room()
+    room = rig.open()
     occupant, link = seat(rig, 1, room)
     window = InputWindow(0)
     for _ in range(5):
@@ -197,11 +200,11 @@ async def test_inputs_are_applied_once_each_and_the_books_tell(tmp_path: Path) -
         occupant.receive(window.packet(occupant.stream ^ 1, (0, 0), -1, 1), 0.0)
     assert len(occupant.queue) == 5
     rig.tick(5)
-    rows = rig.host.stages[0].batch.rows
+    rows = rig.host.rooms.stages[0].batch.rows
     assert (rows.last_seq[0, 0], rows.applied[0, 0], int(rows.sum[0, 0])) == (5, 5, 10)
-    rig.host.leave(occupant, ref=3)
+    rig.host.seating.leave(occupant, ref=3)
     with pytest.raises(ProtocolError):
-        rig.host.leave(occupant, ref=4)
+        rig.host.seating.leave(occupant, ref=4)
     rig.tick()
     (left,) = link.heard(messages.Left)
     assert (left.ref, left.last_seq, left.applied, occupant.session.seat) == (3, 5, 5, None)
@@ -210,13 +213,13 @@ async def test_inputs_are_applied_once_each_and_the_books_tell(tmp_path: Path) -
 
 async def test_a_full_stage_refuses_joins_but_never_loses_a_goodbye(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    room = rig.host.open_room()
+    room = rig.open()
     occupant, _ = seat(rig, 1, room)
-    stage = rig.host.stages[0]
-    rig.host.applied(room, ["none"])
+    stage = rig.host.rooms.stages[0]
+    rig.host.seating.applied(room, ["none"])
     stage.pending *= COMMANDS_MAX
     with pytest.raises(ProtocolError) as caught:
-        rig.host.join(rig.session(2)[0], rig.host.rooms[room], 1)
+        rig.host.seating.join(rig.session(2)[0], rig.host.rooms.by_id[room], 1)
     assert caught.value.code is ErrorCode.LIMITED
     rig.lobby.forget(occupant.session)
     rig.tick(COMMANDS_MAX // COMMANDS_A_TICK + 1)
@@ -225,16 +228,16 @@ async def test_a_full_stage_refuses_joins_but_never_loses_a_goodbye(tmp_path: Pa
 
 async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_readable_size(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Counter({"seats": 16}))
-    room = rig.host.open_room()
+    room = rig.open()
     seats = [seat(rig, number, room) for number in range(16)]
     rig.tick(100)
     for occupant, _ in seats:
         for _ in range(CHATS_AT_ONCE):
-            rig.host.chat(occupant, "\U0001f600" * 200)
+            rig.host.seating.chat(occupant, "\U0001f600" * 200)
         with pytest.raises(ProtocolError) as caught:
-            rig.host.chat(occupant, "more")
+            rig.host.seating.chat(occupant, "more")
         assert caught.value.code is ErrorCode.LIMITED
-    rig.host.stages[0].pending.extend(rig.host.stages[0].pending[:6])
+    rig.host.rooms.stages[0].pending.extend(rig.host.rooms.stages[0].pending[:6])
     rig.tick(2)
     for _, link in seats:
         ids = [
@@ -246,7 +249,7 @@ async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_rea
         assert len(ids) == 70
         assert ids == sorted(set(ids))
     rig.tick(25)
-    rig.host.chat(seats[0][0], "again")
+    rig.host.seating.chat(seats[0][0], "again")
 
 
 class Loud(Counter):
@@ -261,7 +264,7 @@ class Loud(Counter):
 
 async def test_a_loud_game_is_heard_in_full_and_in_order(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Loud())
-    _, link = seat(rig, 1, rig.host.open_room())
+    _, link = seat(rig, 1, rig.open())
     data = [data for told in link.heard(messages.Events) for _, _, kind, data in told.events if kind == "noise"]
     assert data == [[number] for number in range(1500)]
 
@@ -273,16 +276,17 @@ async def test_a_loud_game_is_heard_in_full_and_in_order(tmp_path: Path) -> None
 async def test_a_failing_room_is_closed_alone(tmp_path: Path, slow_journal: bool, nursery: trio.Nursery) -> None:
     rig = Rig(tmp_path, Fragile())
     nursery.start_soon(rig.host._gate.run)
-    bad, good = rig.host.open_room(), rig.host.open_room()
+    bad, good = rig.open(), rig.open()
     occupant, link = seat(rig, 1, bad)
     _, other = seat(rig, 2, good)
     joining, waiting = rig.session(3)
-    rig.host.join(joining, rig.host.rooms[bad], ref=7)
+    rig.host.seating.join(joining, rig.host.rooms.by_id[bad], ref=7)
     window = InputWindow(0)
     window.add(b"\x0a")
     occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
     rig.journal.stores = not slow_journal
     rig.tick(2)
+    rig_tick = 3
     if slow_journal:
         assert link.heard(messages.Error) == []
         rig.journal.store()
@@ -290,49 +294,56 @@ async def test_a_failing_room_is_closed_alone(tmp_path: Path, slow_journal: bool
     for told in (link, waiting):
         (error,) = told.heard(messages.Error)
         assert (error.code, error.fatal) == (ErrorCode.ROOM_CLOSED.number, False)
-    assert (occupant.session.seat, joining.seat, list(rig.host.rooms)) == (None, None, [good])
+    assert (occupant.session.seat, joining.seat, list(rig.host.rooms.by_id)) == (None, None, [good])
     ticks = [HEADER.unpack(frame[: HEADER.size])[3] for frame in other.frames]
     assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
     assert rig.metrics.rooms_quarantined == 1
-    (evidence,) = (tmp_path / "evidence").iterdir()
-    assert Batch(Fragile()).load(evidence.read_bytes()) == bad
+    nursery.start_soon(rig.evidence.run)
+    await rig.evidence.drain()
+    (file,) = (tmp_path / "evidence").iterdir()
+    evidence = unpack_evidence(file.read_bytes())
+    assert (evidence.spec, evidence.room, evidence.tick) == ("fragile", bad, rig_tick)
+    error = reproduce(Fragile(), evidence)
+    assert (type(error), str(error)) == (RuntimeError, "ten is too much")
 
 
-async def test_evidence_that_cannot_be_written_is_no_second_failure(tmp_path: Path) -> None:
+async def test_evidence_that_cannot_be_written_is_no_second_failure(tmp_path: Path, nursery: trio.Nursery) -> None:
     (tmp_path / "evidence").write_bytes(b"in the way")
     game = Fragile()
     rig = Rig(tmp_path, game)
-    room = rig.host.open_room()
+    nursery.start_soon(rig.evidence.run)
+    room = rig.open()
     game.refuses_joins = True
     session, link = rig.session(1)
-    rig.host.join(session, rig.host.rooms[room], ref=2)
+    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=2)
     rig.tick()
     (error,) = link.heard(messages.Error)
     assert (error.code, error.ref, session.seat) == (ErrorCode.ROOM_CLOSED.number, 2, None)
-    assert rig.host.rooms == {}
+    assert rig.host.rooms.by_id == {}
+    await rig.evidence.drain()
 
 
 async def test_a_room_is_closed_when_it_was_empty_for_a_while(tmp_path: Path, autojump_clock: MockClock) -> None:
     rig = Rig(tmp_path)
-    empty, used = rig.host.open_room(), rig.host.open_room()
+    empty, used = rig.open(), rig.open()
     occupant, _ = seat(rig, 1, used)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.host.run)
         await trio.sleep(EMPTY_ROOM_S - 0.5)
-        assert set(rig.host.rooms) == {empty, used}
+        assert set(rig.host.rooms.by_id) == {empty, used}
         await trio.sleep(3.0)
-        assert set(rig.host.rooms) == {used}
+        assert set(rig.host.rooms.by_id) == {used}
         rig.lobby.forget(occupant.session)  # held for 1 s, then empty for a while
         await trio.sleep(EMPTY_ROOM_S - 0.5)
-        assert set(rig.host.rooms) == {used}
+        assert set(rig.host.rooms.by_id) == {used}
         await trio.sleep(4.0)
-        assert rig.host.rooms == {}
+        assert rig.host.rooms.by_id == {}
         nursery.cancel_scope.cancel()
 
 
 async def test_a_room_with_results_that_wait_stays(tmp_path: Path, autojump_clock: MockClock) -> None:
     rig = Rig(tmp_path, Counter({"match_ticks": 5}))
-    room = rig.host.open_room()
+    room = rig.open()
     occupant, _ = seat(rig, 1, room)
     rig.tick(6)
     assert len(rig.delivered) == 1
@@ -340,28 +351,28 @@ async def test_a_room_with_results_that_wait_stays(tmp_path: Path, autojump_cloc
         nursery.start_soon(rig.host.run)
         rig.lobby.forget(occupant.session)
         await trio.sleep(20.0)
-        assert set(rig.host.rooms) == {room}
-        rig.host.applied(room, [result.op_id for _, result in rig.delivered])
+        assert set(rig.host.rooms.by_id) == {room}
+        rig.host.seating.applied(room, [result.op_id for _, result in rig.delivered])
         await trio.sleep(EMPTY_ROOM_S + 3.0)
-        assert rig.host.rooms == {}
+        assert rig.host.rooms.by_id == {}
         nursery.cancel_scope.cancel()
 
 
 async def test_too_many_rooms(tmp_path: Path) -> None:
     rig = Rig(tmp_path, rooms_max=1)
-    rig.host.open_room()
+    rig.open()
     with pytest.raises(ProtocolError) as caught:
-        rig.host.open_room()
+        rig.open()
     assert caught.value.code is ErrorCode.TOO_MANY_ROOMS
 
 
 async def test_a_seat_that_is_left_and_given_away_in_one_tick_frees_its_leaver(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    room = rig.host.open_room()
+    room = rig.open()
     occupant, link = seat(rig, 1, room)
-    rig.host.leave(occupant, ref=7)
+    rig.host.seating.leave(occupant, ref=7)
     other, _ = rig.session(2)
-    rig.host.join(other, rig.host.rooms[room], ref=8)
+    rig.host.seating.join(other, rig.host.rooms.by_id[room], ref=8)
     rig.tick()
     assert [left.ref for left in link.heard(messages.Left)] == [7]
     assert occupant.session.seat is None
@@ -370,12 +381,12 @@ async def test_a_seat_that_is_left_and_given_away_in_one_tick_frees_its_leaver(t
 
 async def test_an_account_keeps_one_held_seat(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    rooms = [rig.host.open_room() for _ in range(3)]
+    rooms = [rig.open() for _ in range(3)]
     for room in rooms:
         session, _ = rig.session(1, "ann")
-        rig.host.join(session, rig.host.rooms[room], ref=1)
+        rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=1)
         rig.lobby.forget(session)
         rig.tick(2)
     rig.tick(2)
-    taken = [rig.host.rooms[room].stage.batch.ledger(room).seat_of("ann") for room in rooms]
+    taken = [rig.host.rooms.by_id[room].stage.batch.ledger(room).seat_of("ann") for room in rooms]
     assert taken == [None, None, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
@@ -16,8 +17,12 @@ from netcode.client import connect
 from netcode.control import PROTOCOL, message_bytes, realtime_bytes
 from netcode.errors import ErrorCode
 from netcode.realtime import ClientEnd
+from server.metrics import rss_mb
+from tests.hostile.attack import ATTACKS
+from tests.hostile.kit import Target
 from tests.server.games import Large
 from tests.server.helpers import (
+    HANG_S,
     Node,
     datagram,
     datagrams,
@@ -28,6 +33,7 @@ from tests.server.helpers import (
 )
 
 BOMB = b"\x81\xa1t" + b"\x91" * 60_000
+EARLY_BOMB = BOMB[:10_000]
 HELLO = messages.Hello(protocol=PROTOCOL)
 LOGIN = messages.Login(secret=b"y" * 16)
 
@@ -37,7 +43,8 @@ LOGIN = messages.Login(secret=b"y" * 16)
     [
         (struct.pack("<I", 2**31) + b"\x00rest", ErrorCode.TOO_LARGE),
         (struct.pack("<I", 0), ErrorCode.TOO_LARGE),
-        (struct.pack("<IB", 1 + len(BOMB), 0) + BOMB, ErrorCode.BAD_MESSAGE),
+        (struct.pack("<IB", 1 + len(EARLY_BOMB), 0) + EARLY_BOMB, ErrorCode.BAD_MESSAGE),
+        (struct.pack("<IB", 1 + len(BOMB), 0) + BOMB, ErrorCode.TOO_LARGE),
         (message_bytes(LOGIN), ErrorCode.OUT_OF_TURN),
         (message_bytes(HELLO) * 2, ErrorCode.OUT_OF_TURN),
         (message_bytes(HELLO) + message_bytes(messages.Join(game="counter")), ErrorCode.OUT_OF_TURN),
@@ -88,14 +95,13 @@ async def test_a_member_who_breaks_the_protocol_costs_its_own_session(
         await room.next_frame()
 
 
-async def only(node: Node, sessions: int) -> None:
-    """Wait until so many sessions are left, and check that no connection counts as half open."""
-    async with connect(node.server) as client:
-        with trio.fail_after(5):
-            while (await client.stats())["sessions"] != sessions + 1:
-                pass
-        figures = await client.stats()
-    assert figures["half_open"] == 0
+async def only(node: Node, seated: int) -> None:
+    """Wait until so many sit somewhere and are connected, and no connection counts as half open."""
+    await until(lambda: sum(occupant.session.lost_at is None for occupant in node.occupants) == seated)
+    async with playing(node) as (client, room):
+        with trio.fail_after(HANG_S):
+            while (await client.stats())["half_open"]:
+                await room.next_frame()
 
 
 async def test_plain_garbage_instead_of_tls(tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ async def test_many_log_ins_in_one_piece_make_one_session(tmp_path: Path) -> Non
 
 
 async def test_nobody_says_anything_before_the_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.door.LOGIN_S", 0.2)
+    monkeypatch.setattr("server.visitor.LOGIN_S", 0.2)
     async with running(tmp_path) as node, rude(node) as peer:
         peer.say(HELLO)
         error = await peer.hear(messages.Error)
@@ -245,3 +251,49 @@ async def test_a_flood_of_requests_is_refused_and_delays_nobody(tmp_path: Path) 
         assert len(codes) > 900
         await room.next_frame()
         assert node.metrics.ticks_skipped == 0
+
+
+# -- a slice of `make hostile`: the same attackers, a few units of each, no look at the clock --------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "units", "counted"),
+    [
+        ("udp_forged", 2000, "drops.forged"),
+        ("half_open", 1500, "limits.half_open"),
+        ("connects", 400, "limits.connections"),
+        ("bombs", 12, ""),
+        ("inputs", 1000, "limits.packets"),
+        ("requests", 3000, "limits.requests"),
+        ("resumes", 30, "limits.failed_logins"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # attackers hang up without a goodbye
+async def test_an_attack_costs_nobody_else_anything(tmp_path: Path, name: str, units: int, counted: str) -> None:
+    async with running(tmp_path, limit_loopback=True) as node, playing(node) as (client, room):
+        before = rss_mb()
+        victims = [occupant.session.end.connection for occupant in node.occupants]
+        ticks: list[int] = []
+        room.on_frame = lambda frame: ticks.append(frame.tick)
+        steps = ATTACKS[name].run(Target(node.port, victims))
+        await trio.to_thread.run_sync(fire, steps, units)
+        await until(lambda: not counted or counter(node, counted) > 0, room)
+        steps.close()  # type: ignore[attr-defined]
+        await until(lambda: len(ticks) > 10, room)
+        assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
+        assert client.error is None
+        assert rss_mb() < before + 100
+        await only(node, 1)
+
+
+def fire(steps: Iterator[int], units: int) -> None:
+    """Let so many units of an attack go out, as fast as they can."""
+    while units > 0:
+        units -= next(steps)
+
+
+def counter(node: Node, name: str) -> int:
+    """One of the node's counters, such as drops.forged."""
+    group, _, member = name.partition(".")
+    count: int = getattr(getattr(node.metrics, group), member)
+    return count

@@ -14,7 +14,7 @@ from netcode.client import connect
 from netcode.errors import ErrorCode, ProtocolError, RemoteError
 from netcode.seal import DatagramType
 from profiles import MatchResult, Profiles
-from server.node import StartFailed, run_node
+from server.node import PlayedGame, StartFailed, run_node
 from server.settings import Settings
 from tests.server.games import Counter, Fragile, Large
 from tests.server.helpers import (
@@ -94,7 +94,7 @@ async def test_a_lost_player_finds_the_seat_held(tmp_path: Path) -> None:
             room.want(add=7)
             await frame_when(room, lambda frame: frame.values("sum")[room.info.seat] >= 70)
         seat = room.info.seat
-        await until(lambda: node.host.rooms[room.info.room].stage.batch.rows.seated[0, seat] == 2, watcher)
+        await until(lambda: node.host.rooms.by_id[room.info.room].stage.batch.rows.seated[0, seat] == 2, watcher)
         async with playing(node, secret=SECRET) as (_, again):
             assert (again.info.room, again.info.seat) == (room.info.room, seat)
             assert (await again.next_frame()).values("sum")[seat] >= 70
@@ -104,7 +104,7 @@ async def test_a_seat_is_given_up_when_its_hold_is_over(tmp_path: Path) -> None:
     async with running(tmp_path, hold_s=0.1) as node, playing(node) as (_, watcher):
         async with playing(node, secret=SECRET) as (_, room):
             pass
-        seat, players = room.info.seat, node.host.rooms[room.info.room].stage.batch.ledger(room.info.room).players
+        seat, players = room.info.seat, node.host.rooms.by_id[room.info.room].stage.batch.ledger(room.info.room).players
         await until(lambda: players[seat] is None, watcher)
 
 
@@ -250,7 +250,7 @@ async def test_a_clean_stop_tells_the_players_and_flushes_the_results(
         return await apply_results(profiles, results)
 
     monkeypatch.setattr(Profiles, "apply_results", apply_late)
-    async with running(tmp_path, Counter({"match_ticks": 10})) as node, playing(node, secret=SECRET) as (client, room):
+    async with running(tmp_path, Counter({"match_ticks": 10})) as node, playing(node, secret=SECRET, reconnect=False) as (client, room):
         await frame_when(room, lambda frame: frame.tick % 10 == 2 and frame.tick > 20)
         node.stop.set()
         stop.set()
@@ -269,7 +269,7 @@ async def test_a_clean_stop_tells_the_players_and_flushes_the_results(
 
 async def fails_to_start(settings: Settings, wanted: str) -> None:
     with trio.fail_after(5), pytest.raises(StartFailed, match=wanted) as caught:
-        await run_node(settings, Counter(), stop=trio.Event())
+        await run_node(settings, [PlayedGame(Counter(), "counter")], stop=trio.Event())
     assert "\n" not in str(caught.value)
 
 

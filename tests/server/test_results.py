@@ -50,10 +50,10 @@ class Table:
         profiles: Any = self.profiles
         self.writer = ResultWriter(profiles, self.rig.metrics)
         self.writer.hosts["counter"] = self.rig.host
-        self.room = self.rig.host.open_room()
+        self.room = self.rig.open()
         for number in (1, 2):
             session, _ = self.rig.session(number)
-            self.rig.host.join(session, self.rig.host.rooms[self.room], 0)
+            self.rig.host.seating.join(session, self.rig.host.rooms.by_id[self.room], 0)
             self.rig.tick()
             assert isinstance(session.seat, Occupant)
 
@@ -65,7 +65,8 @@ class Table:
 
     @property
     def outbox(self) -> dict[str, Result]:
-        return self.rig.host.rooms[self.room].stage.batch.ledger(self.room).outbox
+        outbox: dict[str, Result] = self.rig.host.rooms.by_id[self.room].stage.batch.ledger(self.room).outbox
+        return outbox
 
 
 async def test_results_are_applied_and_leave_the_outbox(tmp_path: Path) -> None:
@@ -137,6 +138,6 @@ async def test_a_result_that_breaks_the_profiles_limits_is_refused_alone(tmp_pat
 async def test_results_of_a_room_that_is_gone_are_applied_all_the_same(tmp_path: Path) -> None:
     table = Table(tmp_path)
     table.play()
-    table.rig.host._close(table.room)
+    table.rig.host.rooms.close(table.room)
     await table.writer.drain()
     assert len(table.profiles.applied) == 2

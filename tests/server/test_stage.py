@@ -12,15 +12,16 @@ from netcode.errors import BadFrame
 from netcode.frame import HEADER
 from netcode.inputs import HEADER as INPUT_HEADER
 from netcode.inputs import InputWindow
-from server.stage import CHATS_A_SECOND, CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX, Occupant
+from server.row_stage import RowOccupant as Occupant
+from server.stage import CHATS_A_SECOND, CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX
 from tests.server.helpers import FakeLink, Rig
 
 
 def seats(rig: Rig, count: int) -> list[tuple[Occupant, FakeLink]]:
-    room, found = rig.host.open_room(), []
+    room, found = rig.open(), []
     for number in range(count):
-        session, link = rig.session(len(rig.host.rooms) * 100 + number)
-        rig.host.join(session, rig.host.rooms[room], 0)
+        session, link = rig.session(len(rig.host.rooms.by_id) * 100 + number)
+        rig.host.seating.join(session, rig.host.rooms.by_id[room], 0)
         rig.tick()
         assert isinstance(session.seat, Occupant)
         found.append((session.seat, link))
@@ -37,14 +38,14 @@ def packet(occupant: Occupant, newest: int, count: int, *, baseline: int = -1, s
 async def test_one_input_a_seat_a_tick_with_what_its_player_saw(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     (ann, _), (bob, _) = seats(rig, 2)
-    stage = rig.host.stages[0]
+    stage = rig.host.rooms.stages[0]
     tick = int(stage.batch.rows.tick[0])
     assert ann.receive(packet(ann, 3, 3, seen=tick - 2), 0.0) == 3
     assert bob.receive(packet(bob, 1, 1, seen=tick + 1000), 0.0) == 1
     collected = stage.collect()
     assert collected.inputs["seat"].tolist() == [0, 1]
     assert collected.inputs["seq"].tolist() == [1, 1]
-    assert collected.inputs["rewind"].tolist() == [2, 0]  # nobody has seen the future
+    assert collected.inputs["rewind"].tolist() == [4, 0]  # two inputs ago; nobody has seen the future
     assert collected.inputs["add"].tolist() == [1, 1]
     assert collected.commands == ()
     assert stage.collect().inputs["seq"].tolist() == [2]
@@ -56,11 +57,11 @@ async def test_a_dropped_range_becomes_a_skip_in_the_tick_of_the_input_after_it(
     rig = Rig(tmp_path)
     ((ann, _),) = seats(rig, 1)
     ann.receive(packet(ann, 9, 2), 0.0)
-    collected = rig.host.stages[0].collect()
+    collected = rig.host.rooms.stages[0].collect()
     assert collected.commands == (Skip(ann.room, 0, ann.generation, 1, 7),)
     assert collected.inputs["seq"].tolist() == [8]
-    rig.host.stages[0].step(collected)
-    assert rig.host.stages[0].batch.rows.last_seq[0, 0] == 8
+    rig.host.rooms.stages[0].step(collected)
+    assert rig.host.rooms.stages[0].batch.rows.last_seq[0, 0] == 8
 
 
 async def test_baselines_only_grow_and_never_lie_in_the_future(tmp_path: Path) -> None:
@@ -89,9 +90,9 @@ async def test_malformed_packets_and_other_streams_change_nothing(tmp_path: Path
 
 async def test_rows_follow_when_rooms_close(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    first, last = rig.host.open_room(), seats(rig, 2)
+    first, last = rig.open(), seats(rig, 2)
     assert {occupant.row for occupant, _ in last} == {1}
-    rig.host._close(first)
+    rig.host.rooms.close(first)
     window = InputWindow(0)
     for _ in range(3):
         window.add(b"\x05")
@@ -99,7 +100,7 @@ async def test_rows_follow_when_rooms_close(tmp_path: Path) -> None:
         occupant.receive(window.packet(occupant.stream, (0, 0), -1, 0), 0.0)
     rig.tick(3)
     assert {occupant.row for occupant, _ in last} == {0}
-    np.testing.assert_array_equal(rig.host.stages[0].batch.rows.sum[0], [15, 15, 0, 0])
+    np.testing.assert_array_equal(rig.host.rooms.stages[0].batch.rows.sum[0], [15, 15, 0, 0])
     assert len(last[0][1].frames) == 5
 
 
@@ -117,7 +118,7 @@ async def test_frames_carry_the_depth_and_only_go_to_who_can_hear(tmp_path: Path
 async def test_a_stage_takes_so_many_commands_and_does_so_many_a_tick_in_order(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     ((ann, _),) = seats(rig, 1)
-    stage = rig.host.stages[0]
+    stage = rig.host.rooms.stages[0]
     commands = [Skip(ann.room, 0, 1, n, n) for n in range(COMMANDS_MAX + 1)]
     assert [stage.submit(command) for command in commands] == [True] * COMMANDS_MAX + [False]
     assert stage.collect().commands == tuple(commands[:COMMANDS_A_TICK])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from game.api import Event
-from game.arena import Arena, shots
+from game.arena import Arena, shots, weapons
 from game.batch import Batch, StepResult
 from game.commands import Command, Join, TickCommands
 from game.fixed import UNIT
@@ -20,7 +20,7 @@ class Field:
     """Room `r` with players a, b, c … in seats 0, 1, 2 …; places are whole units."""
 
     def __init__(self, tick_hz: int = 30, players: int = 2, **options: int) -> None:
-        self.game = Arena({"seats": 4, **options}, tick_hz)
+        self.game = Arena({"seats": 4, "protect_ms": 0, **options}, tick_hz)
         self.batch = Batch(self.game)
         self.batch.open("r", 1)
         self.rows: Any = self.batch.rows
@@ -50,21 +50,25 @@ class Field:
         for _ in range(count):
             self.step()
 
-    def shoot(self, seat: int, aim: int) -> None:
+    def shoot(self, seat: int, aim: int, button: int = weapons.FIRE, rewind: int = 0) -> None:
         """One shot: the trigger is pulled for one tick and let go in the next."""
-        self.step({seat: {"aim": aim, "buttons": 1}})
+        self.step({seat: {"aim": aim, "buttons": button, "rewind": rewind}})
         self.step({seat: {"aim": aim, "buttons": 0}})
+
+    def events(self, kind: str) -> list[tuple[Any, ...]]:
+        """Data of the events of a kind, in order."""
+        return [event.data for event in self.told if event.kind == kind]
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.told]
 
     def flying(self) -> list[int]:
-        """Slots of the shots in the air."""
-        return np.flatnonzero(self.rows.shot_born[0]).tolist()
+        """Seats whose shots are in the air."""
+        return np.flatnonzero(self.rows.shot[0]).tolist()
 
-    def shot_place(self, slot: int) -> tuple[float, float]:
+    def shot_place(self, seat: int) -> tuple[float, float]:
         """Where a client draws a shot, in units."""
-        rows, ballistics = self.rows, self.game.ballistics
-        age = (shots.birth_stamp(rows.tick) - rows.shot_born[:, slot]) % shots.AGES
-        x, y = shots.place(ballistics, rows.shot[:, slot], age)
+        rows = self.rows
+        shot, origin = rows.shot[:, seat], rows.shot_from[:, seat]
+        x, y = shots.place(self.game.terms.ballistics, shot, origin, shots.age_of(shot, rows.tick))
         return x[0] / 4, y[0] / 4

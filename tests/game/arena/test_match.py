@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from game.api import Result
-from game.arena import match
+from game.arena import lives, match, weapons
 from game.commands import Disconnect, Join, Leave
 from tests.game.arena.field import EAST, WEST, Field
 
@@ -23,29 +23,29 @@ def kill(field: Field) -> None:
     face_off(field)
     for _ in range(3):
         field.shoot(0, EAST)
-        field.steps(field.game.ballistics.cooldown_ticks)
+        field.steps(field.game.terms.ballistics.cooldown_ticks)
 
 
 def test_three_hits_kill_and_it_is_told() -> None:
     field = Field(30, respawn_ms=10_000)
     kill(field)
     rows = field.rows
-    assert (rows.hp[0, 1], rows.state[0, 1]) == (0, match.DEAD)
+    assert (rows.hp[0, 1], rows.state[0, 1]) == (0, lives.DEAD)
     assert (rows.score[0].tolist(), rows.deaths[0].tolist()) == ([1, 0, 0, 0], [0, 1, 0, 0])
-    assert [event.data for event in field.told if event.kind == "kill"] == [(0, 1)]
+    assert field.events("kill") == [(0, 1, weapons.BLASTER_KILL)]
 
 
 def test_the_dead_come_back_after_respawn_ms_far_from_the_others() -> None:
     field = Field(30, respawn_ms=1000)
     kill(field)
     waited = 0
-    while field.rows.state[0, 1] == match.DEAD:
+    while field.rows.state[0, 1] == lives.DEAD:
         field.step({1: {"move_x": 1}})
         waited += 1
     died = next(event.tick for event in field.told if event.kind == "kill")
     assert field.rows.tick[0] - died == 30
     assert waited <= 30
-    assert field.rows.hp[0, 1] == match.HP_MAX
+    assert field.rows.hp[0, 1] == lives.HP_MAX
     assert np.hypot(*np.subtract(field.place(0), field.place(1))) > 300
 
 
@@ -57,7 +57,7 @@ def test_two_can_kill_each_other_in_one_tick() -> None:
     field.step({0: {"aim": EAST, "buttons": 1}, 1: {"aim": WEST, "buttons": 1}})
     field.steps(10)
     assert field.rows.score[0].tolist() == [1, 1, 0, 0]
-    assert [event.data for event in field.told if event.kind == "kill"] == [(1, 0), (0, 1)]
+    assert field.events("kill") == [(1, 0, 0), (0, 1, 0)]
 
 
 def test_a_victim_of_two_at_once_is_one_kill_and_turns_are_taken() -> None:
@@ -71,7 +71,7 @@ def test_a_victim_of_two_at_once_is_one_kill_and_turns_are_taken() -> None:
         field.rows.hp[0, 1] = 50
         field.step({0: {"aim": EAST, "buttons": 1}, 2: {"aim": WEST, "buttons": 1}})
         field.steps(10)
-        kills = [event.data for event in field.told if event.kind == "kill"]
+        kills = field.events("kill")
         assert len(kills) == 1
         assert field.rows.hp[0, 1] == 0
         killers.add(kills[0][0])
@@ -99,7 +99,7 @@ def test_the_clock_ends_a_match_and_starts_the_next() -> None:
     assert not rows.deaths.any()
     assert rows.hp[0].tolist() == [100, 100, 0, 0]
     assert field.place(0) != field.place(1)
-    assert [(e.kind, e.data) for e in field.told if "match" in e.kind] == [("match_over", (0,)), ("match_start", (1,))]
+    assert [(e.kind, e.data) for e in field.told if "match" in e.kind] == [("match_over", (0, 0)), ("match_start", (1,))]
 
 
 def test_nothing_is_fired_in_the_intermission() -> None:
@@ -134,7 +134,7 @@ def test_who_has_won(players: int, scores: list[int], winners: list[int], told: 
     results = [result for _, result in field.step().results]
     assert [result.seat for result in results] == list(range(players)), "everybody gets a result"
     assert [result.seat for result in results if result.won] == winners
-    assert [event.data for event in field.told if event.kind == "match_over"] == [(told,)]
+    assert field.events("match_over") == [(told, 0)]
 
 
 def test_a_match_without_anybody_ends_without_results() -> None:
@@ -164,9 +164,9 @@ def test_leaving_clears_the_seat_and_joining_starts_afresh() -> None:
     kill(field)
     field.step(commands=[Leave("r", 0, 1)])
     rows = field.rows
-    assert (rows.state[0, 0], rows.hp[0, 0], rows.score[0, 0]) == (match.EMPTY, 0, 0)
+    assert (rows.state[0, 0], rows.hp[0, 0], rows.score[0, 0]) == (lives.EMPTY, 0, 0)
     field.step(commands=[Join("r", "z", "Z", "j")])
-    assert (rows.state[0, 0], rows.hp[0, 0], rows.score[0, 0]) == (match.ALIVE, match.HP_MAX, 0)
+    assert (rows.state[0, 0], rows.hp[0, 0], rows.score[0, 0]) == (lives.ALIVE, lives.HP_MAX, 0)
 
 
 def test_sixteen_start_a_match_on_sixteen_places() -> None:

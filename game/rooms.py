@@ -1,0 +1,273 @@
+"""What the batches of both tiers have in common: rooms with their seats, and the order of things within a tick.
+
+    commands ─► roster ─► inputs ─► holds that are over ─► the game's step ─► closed rooms leave ─► hash(t) of each
+
+`step` is the only thing that changes rooms, and all that it reads is the rooms and the tick's commands: that is why a
+snapshot and the commands since it are enough to have a room again. Every room has a row of columns (`game.rows`), its
+seats and counters among them, and a ledger (`game.ledger`). Room ids are never reused; rows are an inner matter and
+move when a room closes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import attrs
+import numpy as np
+import xxhash
+
+from game import roster
+from game.api import Event, Game, Result
+from game.commands import Act, Close, Command, Leave, Quarantine, TickCommands, input_record_dtype
+from game.errors import GameError, UnknownRoom
+from game.ledger import Ledger
+from game.rows import EMPTY, HELD, RowLayout, Rows
+from game.save import SavedRoom, pack_room, unpack_room
+
+
+@attrs.frozen
+class Seated:
+    """What became of a Join, or of a Connect that names itself: a seat and its generation, or the error that the
+    player is told."""
+
+    room: str
+    join_id: str
+    seat: int = -1
+    generation: int = 0
+    error: GameError | None = None
+
+
+@attrs.frozen
+class Vacated:
+    """A seat that became free, and how many inputs its player got applied."""
+
+    room: str
+    seat: int
+    generation: int
+    last_seq: int
+    applied: int
+
+
+@attrs.frozen
+class Failure:
+    """What a room's game raised, and what is needed besides the room to have it raise again."""
+
+    error: Exception
+    command: Command | None = None
+    """The command whose hook raised; None when the step did."""
+    acts: tuple[tuple[int, bytes], ...] = ()
+    """Of an object game's step that raised: seat and act, in order."""
+
+
+@attrs.frozen
+class Refused:
+    """An act that the game did not take; it counts as applied all the same."""
+
+    room: str
+    seat: int
+    seq: int
+    why: str
+
+
+@attrs.define
+class StepResult:
+    """Everything that a tick brought about and that the gate holds back until the tick is stored."""
+
+    events: dict[str, list[Event]] = attrs.field(factory=dict)
+    results: list[tuple[str, Result]] = attrs.field(factory=list)
+    seated: list[Seated] = attrs.field(factory=list)
+    vacated: list[Vacated] = attrs.field(factory=list)
+    refused: list[Refused] = attrs.field(factory=list)
+    failed: dict[str, Failure] = attrs.field(factory=dict)
+    """Rooms whose game raised: as they were before the hook or the step that did. They are still here; close them."""
+    closed: list[str] = attrs.field(factory=list)
+    """Rooms that were told Close or Quarantine: they are gone."""
+    hashes: list[int] = attrs.field(factory=list)
+    """XXH3-64 of every room's state after the tick, in row order."""
+
+
+class Rooms(ABC):
+    """Rooms of one configured game, in rows."""
+
+    def __init__(self, game: Game, capacity: int = 16) -> None:
+        self.layout = RowLayout(game)
+        self.rows = Rows(self.layout, capacity)
+        self.ids: list[str] = []
+        self.row: dict[str, int] = {}
+        self.ledgers: list[Ledger] = []
+        self.input_dtype = np.dtype([(field.name, "<" + field.dtype) for field in game.inputs])
+        self.input_record = input_record_dtype(self.input_dtype)
+        self._one: Rows | None = None  # a single row to try commands on
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # -- rooms come and go --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def open(self, room: str, seed: int) -> None:
+        """Add a room at tick 0. A pure function of (game, options, seed); raises what the game raises."""
+
+    def close(self, room: str) -> None:
+        """Forget a room."""
+        row = self._row(room)
+        self.rows.remove(row)
+        last_id, last_ledger = self.ids.pop(), self.ledgers.pop()
+        if last_id != room:
+            self.ids[row], self.ledgers[row], self.row[last_id] = last_id, last_ledger, row
+        del self.row[room]
+
+    def save(self, room: str) -> bytes:
+        """A room's whole state as bytes (see `game.save`)."""
+        row = self._row(room)
+        one = self.rows.take([row])
+        saved = SavedRoom(room, int(one.tick[0]), one.pack()[0].tobytes(), self.ledgers[row], self._objects_of(row))
+        return pack_room(self.layout.game, saved)
+
+    def load(self, data: bytes, *, force: bool = False) -> str:
+        """Add a saved room and return its id; raises BadRoomData when the bytes are damaged or of other rules.
+
+        `force`: take a room of other code or options, which this game may continue otherwise, or not at all.
+        """
+        saved = unpack_room(self.layout.game, data, self.layout.row_bytes, force=force)
+        one = Rows(self.layout, capacity=1, n=1)
+        one.unpack(0, saved.row)
+        self._add(saved.room, one, saved.ledger, saved.objects)
+        return saved.room
+
+    def _fresh(self, seed: int) -> tuple[Rows, Ledger]:
+        one = Rows(self.layout, capacity=1, n=1)
+        one.seed[:] = seed & 0xFFFF_FFFF_FFFF_FFFF
+        return one, Ledger([None] * self.layout.game.seats)
+
+    def _add(self, room: str, one: Rows, ledger: Ledger, objects: bytes) -> None:
+        if room in self.row:
+            raise GameError(f"room {room} is here already")
+        row = self.rows.n
+        self.rows.resize(row + 1)
+        self.rows.put([row], one)
+        self.ids.append(room)
+        self.ledgers.append(ledger)
+        self.row[room] = row
+
+    def _objects_of(self, row: int) -> bytes:
+        """What a room has besides its row and its ledger."""
+        return b""
+
+    # -- looking at rooms ---------------------------------------------------------------------------------------------
+
+    def ledger(self, room: str) -> Ledger:
+        """The room's roster, events and outbox."""
+        return self.ledgers[self._row(room)]
+
+    def tick_of(self, room: str) -> int:
+        """The tick that the room has made last."""
+        return int(self.rows.tick[self._row(room)])
+
+    def ticks(self) -> list[int]:
+        """The tick that each room has made last, in row order."""
+        ticks: list[int] = self.rows.tick.tolist()
+        return ticks
+
+    def taken(self) -> list[int]:
+        """How many seats of each room are taken, held ones too, in row order."""
+        taken: list[int] = (self.rows.seated != EMPTY).sum(axis=1).tolist()
+        return taken
+
+    def last_seq(self, room: str, seat: int) -> int:
+        """The last input sequence of the seat's player that was applied."""
+        return int(self.rows.last_seq[self._row(room), seat])
+
+    def generation(self, room: str, seat: int) -> int:
+        """How often the seat was joined."""
+        return int(self.rows.generation[self._row(room), seat])
+
+    def hashes(self) -> list[int]:
+        """XXH3-64 over the packed bytes of every room, in row order."""
+        packed = memoryview(self.rows.pack().reshape(-1).data)
+        size, digest = self.layout.row_bytes, xxhash.xxh3_64_intdigest
+        return [digest(packed[at : at + size]) for at in range(0, size * self.rows.n, size)]
+
+    def _row(self, room: str) -> int:
+        try:
+            return self.row[room]
+        except KeyError:
+            raise UnknownRoom(f"no room {room} here") from None
+
+    # -- a tick -------------------------------------------------------------------------------------------------------
+
+    def step(self, tick: TickCommands) -> StepResult:
+        """Make the next tick of every room."""
+        rows, result = self.rows, StepResult()
+        rows.tick += np.uint32(1)
+        for command in tick.commands:
+            self._apply(command, result)
+        self._take_inputs(tick.inputs)
+        self._give_up_held(result)
+        self._step_all(result)
+        for room in [*result.failed, *result.closed]:
+            result.events.pop(room, None)
+        for room in result.closed:
+            self.close(room)
+        result.hashes = self.hashes()
+        return result
+
+    def again(self, room: str, failure: Failure) -> Failure | None:
+        """Do once more, within the tick that the room is in, what failed there; None when it goes well now.
+
+        For a batch that holds no other room: see `game.evidence`.
+        """
+        result = StepResult()
+        if failure.command is not None:
+            self._apply(failure.command, result)
+        else:
+            self._step_all(result)
+        return result.failed.get(room)
+
+    @abstractmethod
+    def _hooks(self, row: int) -> roster.Hooks:
+        """What the roster calls for the room in `row`."""
+
+    @abstractmethod
+    def _step_all(self, result: StepResult) -> None:
+        """Let the game step every room that has not failed and is not closed."""
+
+    @abstractmethod
+    def _take_inputs(self, inputs: np.ndarray) -> None:
+        """Put the tick's inputs where the step reads them."""
+
+    @abstractmethod
+    def _act(self, row: int, act: Act, result: StepResult) -> None:
+        """Take an act for the room in `row`."""
+
+    def _apply(self, command: Command, result: StepResult) -> None:
+        """Apply one command; a game's hook that raises costs its room, not the process."""
+        room = command.room
+        row = self.row.get(room)
+        if row is None or room in result.failed or room in result.closed:
+            return
+        if isinstance(command, Act):
+            self._act(row, command, result)
+            return
+        if isinstance(command, Close | Quarantine):
+            result.closed.append(room)
+            return
+        one = self._one = self.rows.take([row], into=self._one)
+        try:
+            change = roster.apply(self._hooks(row), one, self.ledgers[row], command)
+        except Exception as error:
+            result.failed[room] = Failure(error, command)
+            return
+        self.rows.put([row], one)
+        if change.seated is not None:
+            seat, generation, refusal = change.seated
+            result.seated.append(Seated(room, change.join_id, seat, generation, refusal))
+        result.vacated.extend(Vacated(room, *vacated) for vacated in change.vacated)
+        result.events.setdefault(room, []).extend(change.events)
+        result.results.extend((room, one) for one in change.results)
+
+    def _give_up_held(self, result: StepResult) -> None:
+        rows = self.rows
+        over = (rows.seated == HELD) & (rows.held_until <= rows.tick[:, None])
+        for row, seat in np.argwhere(over).tolist() if over.any() else ():
+            self._apply(Leave(self.ids[row], seat, int(rows.generation[row, seat])), result)

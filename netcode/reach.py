@@ -1,0 +1,85 @@
+"""Reaching a server that has one address or several: they are tried one after the other, a little overlapped.
+
+a:1  ── connect, TLS ───────────────── too slow ─────── ✕
+b:2        └─ HEDGE_S later, or at once when a:1 fails ── there first ──► the link
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from netcode.certificate import ClientTrust, client_trust
+from netcode.errors import NetcodeError
+from netcode.tcp import ByteLink
+
+HEDGE_S = 0.2
+"""An address that has not answered for so long gets company by the next one."""
+PLACES_MAX = 16
+
+
+@attrs.frozen
+class Place:
+    """One address of a server, and whom to trust there."""
+
+    host: str
+    port: int
+    trust: ClientTrust
+
+
+def parse_address(server: str) -> tuple[str, int]:
+    """Host and port of "host:port" or "[v6]:port"; raises ValueError."""
+    host, colon, port = server.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise ValueError(f"{server!r} is not host:port, such as 127.0.0.1:7777")
+    return host.strip("[]"), int(port)
+
+
+def places_of(server: str, trust: str | None = None) -> list[Place]:
+    """The addresses in "a:1,b:2", at most PLACES_MAX; `trust` as in `client_trust`. Raises ValueError and what
+    `client_trust` raises."""
+    addresses = [parse_address(text.strip()) for text in server.split(",")]
+    if len(addresses) > PLACES_MAX:
+        raise ValueError(f"{len(addresses)} addresses; at most {PLACES_MAX} are tried")
+    return [Place(host, port, client_trust(host, trust)) for host, port in addresses]
+
+
+async def reach(places: Sequence[Place], nursery: trio.Nursery) -> ByteLink:
+    """A link to whichever address answers first; `nursery` must outlive it.
+
+    Raises what `ByteLink.client` raises for the first address when none answers.
+    """
+    links: list[ByteLink] = []
+    errors: dict[int, Exception] = {}
+    failed = trio.Event()
+
+    async def attempt(number: int, place: Place) -> None:
+        nonlocal failed
+        try:
+            link = await ByteLink.client(place.host, place.port, place.trust, nursery)
+        except (OSError, NetcodeError) as error:
+            errors[number] = error
+            failed.set()
+            failed = trio.Event()
+        else:
+            links.append(link)
+            race.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as race:
+            for number, place in enumerate(places):
+                race.start_soon(attempt, number, place)
+                if number + 1 < len(places):
+                    with trio.move_on_after(HEDGE_S):
+                        await failed.wait()
+    except BaseException:
+        for link in links:
+            link.close()
+        raise
+    for link in links[1:]:
+        link.close()
+    if not links:
+        raise errors[0]
+    return links[0]

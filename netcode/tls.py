@@ -1,0 +1,122 @@
+"""TLS between two memory buffers, and its handshake over a raw non-blocking socket.
+
+    socket ─► incoming ─► ssl.SSLObject ─► plain bytes        nothing here awaits but the handshake,
+    socket ◄─ outgoing ◄─      "       ◄─ plain bytes         so that a tick can write to thousands of links
+
+A handshake is the dearest thing that a stranger can ask for (0.4 ms of computing, 50 kB of state). So a server makes
+the state only for those who speak, and lets *one handshake in each pass of the scheduler* go on: a thousand peers who
+begin one, or hang up, at the same moment do not make a tick wait for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+
+import trio
+
+from netcode.errors import NetcodeError
+
+READ_SIZE = 65536
+_RECORD_SIZE = 16384
+
+
+class HandshakeFailed(NetcodeError):
+    """The peer did not complete a TLS handshake, in time or at all."""
+
+
+class Tls:
+    """A TLS connection between two memory buffers."""
+
+    __slots__ = ("incoming", "object", "outgoing")
+
+    def __init__(self, context: ssl.SSLContext, server_side: bool, host: str | None = None) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = context.wrap_bio(self.incoming, self.outgoing, server_side=server_side, server_hostname=host)
+
+    def step(self) -> bool:
+        """Go on with the handshake; whether it is complete. What to send is in `outgoing` either way."""
+        try:
+            self.object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def encrypt(self, data: bytes) -> bytes:
+        self.object.write(data)
+        return self.outgoing.read()
+
+    def decrypt(self, bytes_max: int) -> tuple[bytes | None, bool]:
+        """Up to `bytes_max` plain bytes (None: no whole record yet, b"": the end), and whether to ask
+        again."""
+        parts: list[bytes] = []
+        left = bytes_max
+        try:
+            while part := self.object.read(min(left, _RECORD_SIZE)):
+                parts.append(part)
+                left -= len(part)
+                more = self.incoming.pending > 0 or self.object.pending() > 0
+                if not more or not left:
+                    return b"".join(parts), more
+        except ssl.SSLWantReadError:
+            return (b"".join(parts) if parts else None), False
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            pass
+        return b"".join(parts), bool(parts)  # the end is found again when asked again
+
+    def goodbye(self) -> bytes:
+        """The bytes that announce the end of our side (close_notify)."""
+        with contextlib.suppress(ssl.SSLError):
+            self.object.unwrap()  # wants to read the peer's goodbye, which is not waited for
+        return self.outgoing.read()
+
+
+async def accept(raw: socket.socket, context: ssl.SSLContext | None, turn: trio.Lock) -> Tls | None:
+    """The server's half of a handshake, begun when the peer speaks (`context` None: no TLS); closes `raw` on any
+    failure. `turn` is shared by all links of the server."""
+    if context is None:
+        return None
+    try:
+        said = await _receive_some(raw, turn)
+    except BaseException:
+        raw.close()
+        raise
+    tls = Tls(context, True)
+    tls.incoming.write(said)
+    await shake_hands(raw, tls, turn)
+    return tls
+
+
+async def shake_hands(raw: socket.socket, tls: Tls, turn: trio.Lock) -> None:
+    """TLS over `raw`, once both ends agree; closes `raw` on any failure, and tells the peer why if it can."""
+    try:
+        while not tls.step():
+            await _send_all(raw, tls.outgoing.read())
+            tls.incoming.write(await _receive_some(raw, turn))
+        await _send_all(raw, tls.outgoing.read())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            raw.send(tls.outgoing.read())  # the alert
+        raw.close()
+        raise
+
+
+async def _receive_some(raw: socket.socket, turn: trio.Lock) -> bytes:
+    """What the peer says next, when it is this task's turn: a lock that is let go is taken by the next task in the next
+    pass of the scheduler."""
+    while True:
+        await trio.lowlevel.wait_readable(raw)
+        async with turn:
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                if data := raw.recv(READ_SIZE):
+                    return data
+                raise HandshakeFailed("the peer hung up during the TLS handshake")
+
+
+async def _send_all(raw: socket.socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[raw.send(data) :]
+        except (BlockingIOError, InterruptedError):
+            await trio.lowlevel.wait_writable(raw)

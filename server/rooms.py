@@ -1,0 +1,162 @@
+"""The rooms of one game on this node: opened with options, spread over the phases of the tick, closed when empty.
+
+Rooms with the same options form a *variant* of the game, which has one stage a phase; all stages of a phase tick
+together. Variants come with the first room that asks for them and go with the last.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import structlog
+
+from game.api import Game
+from game.errors import BadGame, BadOption
+from game.ledger import Player
+from netcode.errors import ErrorCode, ProtocolError
+from server.stage import Stage
+
+EMPTY_ROOM_S = 5.0
+"""How long a room without players is kept."""
+VARIANTS_MAX = 64
+"""Sets of options of one game that may be played at once."""
+CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+CODE_LENGTH = 8
+"""40 bits: trying a million codes a second finds one of a thousand private rooms in twenty minutes; nobody gets to."""
+
+log = structlog.get_logger("holdfast.rooms")
+Options = tuple[tuple[str, int], ...]
+
+
+@attrs.define(eq=False)
+class Room:
+    """What the node knows of a room beyond its state."""
+
+    id: str
+    stage: Stage
+    code: str = ""
+    """What a private room is found by; "" for an open one."""
+    opened_by: str = ""
+    """The account that asked for it."""
+    reserved: int = 0
+    """Joins that wait for their tick: seats that a quick-join must not count as free."""
+    empty_since: float | None = None
+
+    @property
+    def free_seats(self) -> int:
+        """Seats that nobody sits in, is held or has asked for."""
+        return len(self._players) - self.taken_seats - self.reserved
+
+    @property
+    def taken_seats(self) -> int:
+        """Seats that somebody sits in, or is held."""
+        return len(self._players) - self._players.count(None)
+
+    @property
+    def _players(self) -> list[Player | None]:
+        players: list[Player | None] = self.stage.batch.ledger(self.id).players
+        return players
+
+
+class Rooms:
+    """All rooms of one game, by id."""
+
+    def __init__(self, game: Game, make_stage: Callable[[Any], Stage], *, phases: int, rooms_max: int) -> None:
+        self.game = game
+        self.by_id: dict[str, Room] = {}
+        self.by_code: dict[str, Room] = {}
+        self.phases: list[list[Stage]] = [[] for _ in range(phases)]
+        """The stages that tick together, by phase."""
+        self._make_stage = make_stage
+        self._rooms_max = rooms_max
+        self._variants: dict[Options, list[Stage]] = {}
+        self._add_variant(game)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All stages."""
+        return [stage for phase in self.phases for stage in phase]
+
+    def options_of(self, wanted: Mapping[str, Any]) -> Options:
+        """The options of a room for which these are wanted, complete and in order; raises ProtocolError(BAD_OPTION)."""
+        return tuple(sorted(self._configured(wanted).option.items()))
+
+    def open(self, wanted: Mapping[str, Any] | None = None, *, private: bool = False, account: str = "") -> Room:
+        """Open a room; raises ProtocolError (TOO_MANY_ROOMS, BAD_OPTION; INTERNAL when the game fails)."""
+        if len(self.by_id) >= self._rooms_max:
+            raise ProtocolError(ErrorCode.TOO_MANY_ROOMS, f"this server runs {self._rooms_max} rooms at once")
+        stages = self._variant(wanted or {})
+        load = [sum(len(stage.batch) for stage in phase) for phase in self.phases]
+        stage = stages[load.index(min(load))]
+        room = secrets.token_hex(8)
+        try:
+            stage.batch.open(room, secrets.randbits(64))
+        except Exception as error:
+            log.exception("room_not_opened", game=self.game.name)
+            raise ProtocolError(ErrorCode.INTERNAL, "the game failed to open a room") from error
+        found = self.by_id[room] = Room(room, stage, opened_by=account)
+        if private:
+            found.code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+            self.by_code[found.code] = found
+        return found
+
+    def close(self, room: str) -> None:
+        """Forget a room."""
+        found = self.by_id.pop(room)
+        self.by_code.pop(found.code, None)
+        found.stage.batch.close(room)
+
+    def sweep(self, now: float) -> None:
+        """Close rooms that have been empty for a while."""
+        empty = {room for stage in self.stages if len(stage.batch) for room in stage.empty_rooms()}
+        for room in list(self.by_id.values()):
+            if room.id not in empty or room.reserved:
+                room.empty_since = None
+            elif room.empty_since is None:
+                room.empty_since = now
+            elif now - room.empty_since >= EMPTY_ROOM_S:
+                self.close(room.id)
+                log.info("room_closed", room=room.id)
+
+    def _configured(self, wanted: Mapping[str, Any]) -> Game:
+        """The game with these options over those that the server was started with."""
+        if not wanted:
+            return self.game
+        for name, value in wanted.items():
+            if type(value) not in (int, str):
+                raise ProtocolError(ErrorCode.BAD_OPTION, f"option {name[:64]!r} is no whole number")
+        try:
+            return type(self.game)({**self.game.option, **wanted}, self.game.tick_hz)
+        except (BadOption, BadGame) as error:
+            raise ProtocolError(ErrorCode.BAD_OPTION, str(error)) from None
+
+    def _variant(self, wanted: Mapping[str, Any]) -> list[Stage]:
+        game = self._configured(wanted)
+        found = self._variants.get(tuple(sorted(game.option.items())))
+        if found is not None:
+            return found
+        if len(self._variants) >= VARIANTS_MAX:
+            self._forget_unused_variants()
+        if len(self._variants) >= VARIANTS_MAX:
+            raise ProtocolError(
+                ErrorCode.TOO_MANY_ROOMS,
+                f"{self.game.name} is played with {VARIANTS_MAX} sets of options now",
+            )
+        return self._add_variant(game)
+
+    def _add_variant(self, game: Game) -> list[Stage]:
+        stages = [self._make_stage(game) for _ in self.phases]
+        for phase, stage in zip(self.phases, stages, strict=True):
+            phase.append(stage)
+        self._variants[tuple(sorted(game.option.items()))] = stages
+        return stages
+
+    def _forget_unused_variants(self) -> None:
+        for options, stages in list(self._variants.items()):
+            if stages[0].game is not self.game and not any(len(stage.batch) for stage in stages):
+                del self._variants[options]
+                for phase, stage in zip(self.phases, stages, strict=True):
+                    phase.remove(stage)
