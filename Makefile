@@ -1,6 +1,7 @@
 # Everything sets itself up: a fresh clone with python3 (3.11 or newer, with venv) and make needs nothing else.
 #   make demo            a server and 40 bots in this terminal        make demo ARGS="--players 200"
 #   make test            the test suite                               make test ARGS="tests/game -x"
+#   make hostile         attackers on a real server (six minutes)     make hostile ARGS="--only half_open"
 # PYTHON=python3.12 picks another interpreter; mirrors and proxies: CONTRIBUTING.md.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := sh requirements/install.sh
 
-.PHONY: setup demo test lint rules layout types format lock clean
+.PHONY: setup demo test hostile lint rules layout types format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/run.stamp
@@ -18,6 +19,9 @@ demo: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+hostile: .venv/dev.stamp
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 lint: rules layout types
 

@@ -43,5 +43,9 @@ class BadEvidence(GameError):
     """Bytes that are no evidence of a failed room."""
 
 
+class NotDeterministic(GameError):
+    """A game that made two different rooms of the same one (see `game.trial`)."""
+
+
 class BadCommands(GameError):
     """Bytes that are no record of a tick's commands."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from game.api import Column, Event, Input, Option, Result, RowGame
     from game.objects import ObjectGame, Over, Private
+    from game.trial import check_determinism
     from netcode.client import Client, connect
     from server.settings import Settings
 
@@ -33,6 +34,7 @@ __all__ = [
     "RowGame",
     "Settings",
     "__version__",
+    "check_determinism",
     "connect",
 ]
 
@@ -48,6 +50,7 @@ HOMES = {
     "Result": "game.api",
     "RowGame": "game.api",
     "Settings": "server.settings",
+    "check_determinism": "game.trial",
     "connect": "netcode.client",
 }
 """Public name → the module that defines it."""

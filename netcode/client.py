@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ from netcode.seated import EVENTS_KEPT, ObjectRoom, Room, SeatedRoom, seat
 __all__ = ["EVENTS_KEPT", "Client", "ObjectRoom", "Room", "SavedSession", "SeatedRoom", "connect", "parse_address"]
 
 DEFAULT_SERVER = "127.0.0.1:7777"
+PONGS_KEPT = 8
+"""Round trips that a room's clock begins with."""
 Answer = TypeVar("Answer", bound=Message)
 
 
@@ -123,6 +126,7 @@ class Client:
         self._seated_last: SeatedRoom | ObjectRoom | None = None
         self._expected = ""  # the room whose seat comes back by itself
         self._after: tuple[int, int] | None = None  # id of the last event, of a session that another process began
+        self._pongs: deque[tuple[float, float]] = deque(maxlen=PONGS_KEPT)  # sent and answered, on this connection
         self._away = False  # `on_pause` was called, and `on_resume` not yet
 
     @property
@@ -261,8 +265,10 @@ class Client:
                 self._left(message)
             case messages.Events() if room is not None and message.room == room.info.room:
                 room._take_events(message)
-            case messages.Pong() if isinstance(room, SeatedRoom):
-                room.play.clock.pong(message.time_us / 1e6, trio.current_time())
+            case messages.Pong():
+                self._pongs.append((message.time_us / 1e6, trio.current_time()))
+                if isinstance(room, SeatedRoom):
+                    room.play.clock.pong(*self._pongs[-1])
             case messages.Error() if message.code in _SEAT_GONE and not message.ref:
                 self._seat_gone(ProtocolError(_SEAT_GONE[message.code], message.message))
             case _:
@@ -296,6 +302,7 @@ class Client:
         self.account, self.name, self.games = welcome.account, welcome.name, welcome.games
         self._expected, self.held_room = (welcome.room, "") if resumed else ("", welcome.room)
         self._after = self._after if resumed else None
+        self._pongs.clear()
         if self.room is not None and self.room.info.room != self._expected:
             code = ErrorCode.NOT_SEATED if resumed else ErrorCode.SESSION_GONE
             self._end_room(ProtocolError(code, "the seat was lost with the connection"))
@@ -338,6 +345,9 @@ class Client:
             if room is not None:
                 room._end(ProtocolError(ErrorCode.NOT_SEATED, "another seat has taken its place"))
             self.room = self._seated_last = new
+        if isinstance(self.room, SeatedRoom):
+            for pong in self._pongs:
+                self.room.play.clock.pong(*pong)
         self._expected = self.held_room = ""
         self._check_back()
         self._lifeline.changed()

@@ -72,7 +72,12 @@ class Connection:
         self._link.write(message_bytes(hello) + message_bytes(request))
         with trio.move_on_after(ENTER_S):
             while True:
-                items = await self._receive()
+                try:
+                    items = await self._receive()
+                except ConnectionEnded as ended:
+                    if ended.again:  # lost: that tells nothing of the session
+                        raise ConnectionEnded.lost(f"{ended} before it had answered", ErrorCode.TIMED_OUT) from None
+                    raise
                 for number, item in enumerate(items, 1):
                     if isinstance(item, messages.Error):
                         raise ConnectionEnded.refused(item)

@@ -189,10 +189,10 @@ class Lifeline:
                         await self._enter(entry)
                 except ConnectionEnded as refused:
                     last = str(refused)
-                    if refused.code is ErrorCode.SESSION_GONE and entry is not self._login and self._login is not None:
+                    if not refused.again:
+                        if refused.code is not ErrorCode.SESSION_GONE or self._login in (None, entry):
+                            return refused
                         entry = self._login
-                    elif not refused.again:
-                        return refused
                 except CertificateNotTrusted as error:
                     return ConnectionEnded(ErrorCode.BAD_LOGIN, str(error), again=False)
                 except (OSError, NetcodeError, trio.TooSlowError) as error:

@@ -42,7 +42,7 @@ TRIAL_S = 1.0
 KEEPALIVE_EVERY_S = 1.0
 FALLBACK_S = 1.0
 """How long a client's first inputs wait for a path before they take the control channel."""
-PATH_LOST_S = 0.9
+PATH_LOST_S = 0.8
 """A client whose input has waited so long for any datagram gives its path up: frames come at every tick."""
 PATH_SILENT_S = 3.0
 """The same without inputs: only keep-alives are answered then."""

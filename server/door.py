@@ -27,6 +27,7 @@ from netcode.tcp import ByteLink, HandshakeFailed
 from profiles import ProfileInputError, Profiles, ProfileStoreError
 from server.limits import Limits
 from server.lobby import Lobby
+from server.memory import Relief
 from server.metrics import Metrics
 from server.visitor import LOGIN_S, Visitor
 
@@ -64,6 +65,8 @@ class Door:
         self._path_key = secrets.token_bytes(32)
         self.half_open = HalfOpen[trio.CancelScope](HALF_OPEN_MAX)
         """Connections that have not logged in yet."""
+        self._turn = trio.Lock()
+        self._relief = Relief()
         self.closing = False
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -86,9 +89,13 @@ class Door:
             evicted.cancel()
             self._limits.counters.half_open += 1
         try:
-            link = await ByteLink.server(stream.socket, self._tls, self._nursery, handshake_timeout_s=LOGIN_S)
+            link = await ByteLink.server(
+                stream.socket, self._tls, self._nursery, turn=self._turn, handshake_timeout_s=LOGIN_S
+            )
             try:
                 await visitor.run(link)
+                async with self._turn:  # a thousand who hang up at once do not make a tick wait for all of them
+                    pass
             finally:
                 visitor.gone()
                 if scope.cancel_called:
@@ -210,6 +217,7 @@ class Door:
         """Give up sessions that fell silent, were not resumed in time, or grew too old, for ever."""
         while True:
             await trio.sleep(1.0)
+            await self._relief.look(len(self.half_open) + len(self._sessions))
             now = trio.current_time()
             for session in self._sessions.silent(now, idle_s):
                 self.lose(session, ProtocolError(ErrorCode.TIMED_OUT, f"not heard for {idle_s:g} s"))

@@ -36,8 +36,8 @@ PACKETS_PER_S, PACKETS_BURST = 160.0, 160.0
 """A client sends an input a tick, at 128 Hz at most, 10 % faster when it catches up, and a keep-alive."""
 PACKET_BYTES_PER_S, PACKET_BYTES_BURST = 131_072.0, 262_144.0
 _PACKETS_BURST_S, _SIZES_BURST_S = PACKETS_BURST / PACKETS_PER_S, PACKET_BYTES_BURST / PACKET_BYTES_PER_S
-PAUSE_MAX_S = 1.0
-"""A pause in reading is no longer than this, so that its end is noticed; then the rest of it follows."""
+PAUSE_MAX_S = 5.0
+"""A pause in reading is no longer than this, so that a link which ends is noticed; what is left is part of the next."""
 
 
 @attrs.define
@@ -57,7 +57,7 @@ class LimitCounters:
     requests: int = 0
     """Requests beyond the rate of their session."""
     pauses: int = 0
-    """Times that a session was not read from for a while."""
+    """Requests and reads after which a session was not read from for a while."""
     packets: int = 0
     """Realtime packets beyond the rate of their session."""
 

@@ -58,6 +58,7 @@ class Visitor:
                     await self._take(data)
                     if self._session is not None and patience.deadline != float("inf"):
                         self.settled()
+                        link.turn = None
                         patience.deadline = float("inf")
             if patience.cancelled_caught:
                 raise ProtocolError(ErrorCode.TIMED_OUT, f"no log-in within {LOGIN_S:g} s")

@@ -2,6 +2,7 @@
 
     people in the room, fewer bodies than `fillers` ──► one comes a tick, to the last free seat
     more bodies than `fillers`, or nobody left      ──► one goes a tick (the last), or all
+    teams of unequal size                           ──► one goes from the largest; the next comes to the smallest
 
 A filler lives in a free seat (`seated` 0, `filler` 1): a join takes the seat as if it were empty. Fillers come from
 the end and people from the start, so the two seldom meet. What a filler wants is written where a player's input is
@@ -73,10 +74,15 @@ def manage(rooms: Rows, terms: Terms) -> None:
     row = np.flatnonzero(count < wanted)
     if row.size:
         seat = seats - 1 - (~inside[row, ::-1]).argmax(axis=1)
-        rooms.team[row, seat] = teams.neediest(rooms, terms.teams, row)
+        rooms.team[row, seat] = teams.neediest(rooms, terms.teams)[row]
         rooms.filler[row, seat] = 1
         lives.spawn(rooms, terms, row, seat)
-    goes = (count > wanted)[:, None] & (rooms.filler > 0)
+    too_many, may_go = count > wanted, rooms.filler > 0
+    if terms.teams:
+        size = teams.members(rooms, terms.teams)
+        too_many |= size.max(axis=1) > size.min(axis=1) + 1
+        may_go &= (rooms.team == size.argmax(axis=1)[:, None] + 1) | ~people[:, None]
+    goes = too_many[:, None] & may_go
     if goes.any():
         last = seats - 1 - goes[:, ::-1].argmax(axis=1)
         goes &= ~people[:, None] | (np.arange(seats) == last[:, None])

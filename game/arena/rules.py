@@ -107,7 +107,7 @@ class Arena(RowGame):
         """On the field at once, far from the foes; a filler that had the seat is gone with all that it had."""
         row, seats = np.zeros(1, np.intp), np.array([seat])
         lives.vacate(rooms, row, seats)
-        rooms.team[0, seat] = teams.neediest(rooms, self.terms.teams, row)[0]
+        rooms.team[0, seat] = teams.neediest(rooms, self.terms.teams, person=self.seats)[0]  # people first
         lives.spawn(rooms, self.terms, row, seats)
 
     def leave(self, rooms: Rows, seat: int) -> None:

@@ -21,17 +21,18 @@ def foes(rooms: Rows, teams: int, row: np.ndarray, seat: np.ndarray) -> np.ndarr
     return others
 
 
-def neediest(rooms: Rows, teams: int, row: np.ndarray) -> np.ndarray:
-    """(k,) the team that the next player of each of these rooms goes to; 0 without teams.
+def members(rooms: Rows, teams: int, person: int = 1) -> np.ndarray:
+    """(n, teams) how many each team has, a person counting for `person` fillers."""
+    weight = np.where(rooms.filler > 0, 1, person)[:, None, :]
+    count: np.ndarray = ((rooms.team[:, None, :] == np.arange(1, teams + 1)[:, None]) * weight).sum(axis=2)
+    return count
 
-    The one with the fewest people; of those the one with the fewest fillers; of those the first.
-    """
+
+def neediest(rooms: Rows, teams: int, person: int = 1) -> np.ndarray:
+    """(n,) uint8: the team that the next player of each room goes to, the first of the smallest; 0 without teams."""
     if not teams:
-        return np.zeros(row.size, np.uint8)
-    weight = np.where(rooms.filler[row] > 0, 1, rooms.team.shape[1] + 1) * (rooms.team[row] > 0)
-    members = rooms.team[row][:, None, :] == np.arange(1, teams + 1)[:, None]
-    best: np.ndarray = (members * weight[:, None, :]).sum(axis=2).argmin(axis=1) + 1
-    return best.astype(np.uint8)
+        return np.zeros(rooms.n, np.uint8)
+    return (members(rooms, teams, person).argmin(axis=1) + 1).astype(np.uint8)
 
 
 def count_point(rooms: Rows, row: np.ndarray, seat: np.ndarray) -> None:

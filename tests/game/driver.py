@@ -52,7 +52,9 @@ class Case:
 
 CASES = {
     "duel-10hz": Case(10, 7, 300, {"seats": 4, "map": 1, "match_s": 5, "respawn_ms": 500, "fillers": 3}),
-    "yard-30hz": Case(30, 0xFFFF_FFFF_FFFF_FFFE, 500, {"match_s": 30, "score_limit": 2, "teams": 2, "friendly_fire": 1, "fillers": 5}),
+    "yard-30hz": Case(
+        30, 0xFFFF_FFFF_FFFF_FFFE, 500, {"match_s": 30, "score_limit": 2, "teams": 2, "friendly_fire": 1, "fillers": 5}
+    ),
     "full-128hz": Case(128, 3, 700, {"seats": 16, "map": 1, "match_s": 5, "respawn_ms": 0, "protect_ms": 100}),
 }
 

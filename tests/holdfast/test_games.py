@@ -9,11 +9,12 @@ import click
 import pytest
 
 from game.api import RowGame
-from holdfast.games import OUR_NAMES, UnknownGame, load_game, make_game
+from game.objects import ObjectGame
+from holdfast.games import BUILT_IN, OUR_NAMES, UnknownGame, load_game, make_game
 
 TAG = '''
 """A user's game."""
-from holdfast import Column, Input, Option, RowGame
+from holdfast import Column, Input, ObjectGame, Option, RowGame
 
 class Tag(RowGame):
     name, version, seats = "tag", 1, 4
@@ -23,6 +24,14 @@ class Tag(RowGame):
 
 class Unfinished(RowGame):
     name = "unfinished"
+
+class Talk(ObjectGame):
+    name = "talk"
+
+class Listed(ObjectGame):
+    name = "listed"
+    def open(self, rng):
+        return []
 
 number = 5
 '''
@@ -77,14 +86,14 @@ def test_a_file_beside_it_does_not_hide_an_installed_module(user: Path) -> None:
     ("spec", "message"),
     [
         ("aren", "unknown game 'aren'; did you mean 'arena'? (or a game of your own as module:Class)"),
-        ("chess", "unknown game 'chess'; there are: arena (or a game of your own as module:Class)"),
+        ("chess", "unknown game 'chess'; there are: arena, whiteboard (or a game of your own as module:Class)"),
         ("tag_game:", "'tag_game:' is not module:Class"),
         (":Tag", "':Tag' is not module:Class"),
         ("../tag:Tag", "'../tag:Tag' is not module:Class"),
         ("nowhere:Tag", "nowhere:Tag: no module 'nowhere' here"),
         ("tag_game.sub:Tag", "tag_game.sub:Tag: no module 'tag_game.sub' here"),
         ("tag_game:Tug", "has no 'Tug'"),
-        ("tag_game:number", "number is no game; write `class number(RowGame)`"),
+        ("tag_game:number", "number is no game; write `class number(RowGame)` or `class number(ObjectGame)`"),
     ],
 )
 def test_what_is_no_game_is_refused_in_one_line(user: Path, spec: str, message: str) -> None:
@@ -119,5 +128,14 @@ def test_bad_options_of_a_game_are_one_line(user: Path, spec: str, options: dict
     assert caught.value.exit_code == 2
 
 
-def test_the_arena_is_built_in() -> None:
-    assert make_game("arena", {}).name == "arena"
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_built_in_games_are_playable(name: str) -> None:
+    assert make_game(name, {}).name == name
+
+
+def test_a_game_of_objects_is_found_too(user: Path) -> None:
+    cls = load_game("tag_game:Talk")
+    assert issubclass(cls, ObjectGame)
+    assert make_game("tag_game:Talk", {}).name == "talk"
+    with pytest.raises(UnknownGame, match="a room's state is a dict, not list"):
+        make_game("tag_game:Listed", {})

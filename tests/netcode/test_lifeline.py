@@ -100,12 +100,21 @@ async def test_a_connection_that_breaks_again_before_the_seat_is_back_is_one_pau
     async def broken(stage: Stage) -> None:
         await stage.enter(messages.Resume, RESUMED)
 
+    async def unanswered(stage: Stage) -> None:
+        await stage.hear(messages.Resume)
+
+    async def busy(stage: Stage) -> None:
+        await stage.enter(messages.Resume, fatal(ErrorCode.LIMITED))
+
     async def again(stage: Stage) -> None:
         await stage.enter(messages.Resume, RESUMED)
         stage.say(seated(resumed=True, last_seq=3))
         await stage.stay()
 
-    async with listening(first, broken, broken, again) as server, connect(server, transport="tcp") as client:
+    async with (
+        listening(first, broken, unanswered, busy, broken, again) as server,
+        connect(server, transport="tcp") as client,
+    ):
         room = await client.join("drift")
         pauses = Heard(client)
         await break_off(client)
@@ -342,6 +351,17 @@ async def test_a_saved_session_that_is_gone_is_refused(saved: SavedSession) -> N
             async with connect(resume=attrs.evolve(saved, server=server)):
                 pass
         assert caught.value.code is ErrorCode.SESSION_GONE
+
+
+async def test_a_server_that_hangs_up_does_not_mean_that_the_session_is_gone(saved: SavedSession) -> None:
+    async def unanswered(stage: Stage) -> None:
+        await stage.hear(messages.Resume)
+
+    async with listening(unanswered) as server:
+        with pytest.raises(RemoteError, match="before it had answered") as caught:
+            async with connect(server, resume=saved):
+                pass
+        assert caught.value.code is ErrorCode.TIMED_OUT
 
 
 async def test_what_is_saved_follows_the_events_that_were_read() -> None:

@@ -187,6 +187,18 @@ def test_a_higher_epoch_is_newer_whatever_its_tick() -> None:
     assert parse_input_packet(play.repeat_packet((0, 0), 1.6), SIZE).seen == 102
 
 
+def test_what_is_drawn_begins_anew_with_an_epoch() -> None:
+    play = Play(seated())
+    for tick in (104, 105):
+        play.receive(frame(tick), tick / 20)
+    play.view_at(5.25)
+    play.receive(frame(52, epoch=1), 5.5)
+    assert play.interpolator is not None
+    assert len(play.interpolator) == 1
+    play.view_at(5.5)
+    assert parse_input_packet(play.repeat_packet((0, 0), 5.5), SIZE).seen == 50
+
+
 def test_a_resumed_seat_settles_what_was_applied_and_repeats_the_rest() -> None:
     play = Play(seated())
     for number in range(5):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from cluster.journal import JournalFenced
-from game.api import Result, RowGame
+from game.api import Game, Result
 from netcode import messages
 from netcode.certificate import client_trust
 from netcode.client import Client, SeatedRoom, connect
@@ -35,6 +35,7 @@ from server.metrics import Metrics
 from server.node import Address, PlayedGame, run_node, stage_maker
 from server.row_stage import RowOccupant
 from server.settings import Settings
+from server.stage import Occupant
 from server.watchdog import Watchdog
 from tests.server.games import Counter
 
@@ -64,15 +65,23 @@ class Node:
         return host
 
     @property
+    def people(self) -> list[Occupant]:
+        """Everybody who sits somewhere, in rooms of any game."""
+        stages = [stage for host in self.lobby.hosts.values() for stage in host.rooms.stages]
+        return [occupant for stage in stages for occupant in stage.occupants.values()]
+
+    @property
     def occupants(self) -> list[RowOccupant]:
-        """Everybody who sits somewhere."""
-        found = [occupant for stage in self.host.rooms.stages for occupant in stage.occupants.values()]
-        return [occupant for occupant in found if isinstance(occupant, RowOccupant)]
+        """Everybody who sits in a room of rows."""
+        return [occupant for occupant in self.people if isinstance(occupant, RowOccupant)]
 
 
 @contextlib.asynccontextmanager
-async def running(data: Path, game: RowGame | None = None, **settings: Any) -> AsyncIterator[Node]:
-    """A node with its data in `data`; stopped cleanly when the block ends."""
+async def running(data: Path, games: Game | Sequence[PlayedGame] | None = None, **settings: Any) -> AsyncIterator[Node]:
+    """A node with its data in `data`, playing a counter where nothing else is asked for; stopped cleanly at the end."""
+    if not isinstance(games, Sequence):
+        games = [PlayedGame(games or Counter(), "counter")]
+    played = games
     with trio.fail_after(HANG_S * 2 + settings.get("hold_s", 0.0)):
         async with trio.open_nursery() as nursery:
             send, receive = trio.open_memory_channel[tuple[Address, Metrics, Lobby]](1)
@@ -81,7 +90,7 @@ async def running(data: Path, game: RowGame | None = None, **settings: Any) -> A
             async def run() -> None:
                 await run_node(
                     Settings(host=HOST, port=0, data=data, **settings),
-                    [PlayedGame(game or Counter(), "counter")],
+                    played,
                     stop=stop,
                     started=lambda *told: send.send_nowait(told),
                 )
@@ -292,17 +301,26 @@ class FakeDatagrams:
 class Rig:
     """A host without sockets: sessions whose links are lists."""
 
-    def __init__(self, folder: Path, game: RowGame | None = None, *, phases: int = 1, rooms_max: int = 10) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        game: Game | None = None,
+        *,
+        phases: int = 1,
+        rooms_max: int = 10,
+        spec: str = "",
+        watchdog_s: float = 60.0,
+    ) -> None:
         self.journal, self.datagrams, self.metrics = SlowJournal(stores=True), FakeDatagrams(), Metrics()
         self.delivered: list[tuple[str, Result]] = []
         self.evidence = EvidenceFolder(folder / "evidence")
         self.limits = Limits(Settings(data=folder), self.metrics.limits)
-        self.watchdog = Watchdog()
+        self.watchdog = Watchdog(watchdog_s)
         game = game or Counter()
         self.host = Host(
             game,
             stage_maker(game, self.watchdog),
-            spec=game.name,
+            spec=spec or game.name,
             phases=phases,
             hold_s=1.0,
             rooms_max=rooms_max,

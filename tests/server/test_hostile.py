@@ -17,6 +17,7 @@ from netcode.client import connect
 from netcode.control import PROTOCOL, message_bytes, realtime_bytes
 from netcode.errors import ErrorCode
 from netcode.realtime import ClientEnd
+from server.door import HALF_OPEN_MAX
 from server.metrics import rss_mb
 from tests.hostile.attack import ATTACKS
 from tests.hostile.kit import Target
@@ -265,7 +266,7 @@ async def test_a_flood_of_requests_is_refused_and_delays_nobody(tmp_path: Path) 
         ("bombs", 12, ""),
         ("inputs", 1000, "limits.packets"),
         ("requests", 3000, "limits.requests"),
-        ("resumes", 30, "limits.failed_logins"),
+        ("resumes", 10, "limits.failed_logins"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # attackers hang up without a goodbye
@@ -284,6 +285,19 @@ async def test_an_attack_costs_nobody_else_anything(tmp_path: Path, name: str, u
         assert client.error is None
         assert rss_mb() < before + 100
         await only(node, 1)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+async def test_a_genuine_player_is_through_while_silent_connections_fill_the_door(tmp_path: Path) -> None:
+    async with running(tmp_path, limit_loopback=True) as node:
+        steps = ATTACKS["half_open"].run(Target(node.port, []))
+        await trio.to_thread.run_sync(fire, steps, 1200)
+        await until(lambda: node.metrics.limits.half_open > 0)
+        async with playing(node) as (client, room):
+            figures = await client.stats()
+            await room.next_frame()
+        assert figures["half_open"] == HALF_OPEN_MAX - 1
+        steps.close()  # type: ignore[attr-defined]
 
 
 def fire(steps: Iterator[int], units: int) -> None:

@@ -110,7 +110,10 @@ class Talkative(Counter):
     """A counter with options of long names."""
 
     name = "t" * 64
-    options: ClassVar[tuple[Option, ...]] = (*Counter.options, *(Option("o" * 50 + f"{number}", 0, 0, 9) for number in range(20)))
+    options: ClassVar[tuple[Option, ...]] = (
+        *Counter.options,
+        *(Option("o" * 50 + f"{number}", 0, 0, 9) for number in range(20)),
+    )
 
 
 async def test_the_longest_list_fits_into_a_message(tmp_path: Path) -> None:

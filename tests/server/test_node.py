@@ -250,7 +250,10 @@ async def test_a_clean_stop_tells_the_players_and_flushes_the_results(
         return await apply_results(profiles, results)
 
     monkeypatch.setattr(Profiles, "apply_results", apply_late)
-    async with running(tmp_path, Counter({"match_ticks": 10})) as node, playing(node, secret=SECRET, reconnect=False) as (client, room):
+    async with (
+        running(tmp_path, Counter({"match_ticks": 10})) as node,
+        playing(node, secret=SECRET, reconnect=False) as (client, room),
+    ):
         await frame_when(room, lambda frame: frame.tick % 10 == 2 and frame.tick > 20)
         node.stop.set()
         stop.set()

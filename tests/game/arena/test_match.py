@@ -99,7 +99,10 @@ def test_the_clock_ends_a_match_and_starts_the_next() -> None:
     assert not rows.deaths.any()
     assert rows.hp[0].tolist() == [100, 100, 0, 0]
     assert field.place(0) != field.place(1)
-    assert [(e.kind, e.data) for e in field.told if "match" in e.kind] == [("match_over", (0, 0)), ("match_start", (1,))]
+    assert [(e.kind, e.data) for e in field.told if "match" in e.kind] == [
+        ("match_over", (0, 0)),
+        ("match_start", (1,)),
+    ]
 
 
 def test_nothing_is_fired_in_the_intermission() -> None:

@@ -12,6 +12,8 @@ from game.arena import Arena
 from game.arena.maps import MAPS, TILE_BITS, TILE_UNITS
 from game.arena.movement import HALF, SPEED_UNITS_S, Pace, move
 from game.fixed import UNIT
+from game.view import Viewer, view_layout
+from netcode.frame import Frame
 from tests.game.arena.field import Field
 
 RATES = (10, 20, 30, 33, 60, 64, 128)
@@ -89,22 +91,49 @@ def test_no_walk_leads_into_a_wall(which, tick_hz, spawn, steps) -> None:  # typ
             assert not which.solid[corners_y * which.width + corners_x].any()
 
 
-@settings(max_examples=30)
-@given(tick_hz=st.sampled_from(RATES), steps=STEPS)
-def test_the_client_predicts_what_the_server_does(tick_hz: int, steps: list[tuple[int, int, int]]) -> None:
-    field = Field(tick_hz, map=1)
-    client = Arena({"seats": 4, "map": 1}, tick_hz)
-    names = ("x", "y", "vx", "vy", "state")
-    own = {name: int(getattr(field.rows, name)[0, 0]) for name in names}
+@settings(max_examples=40)
+@given(
+    tick_hz=st.sampled_from(RATES),
+    number=st.integers(0, len(MAPS) - 1),
+    buttons=st.integers(0, 3),
+    steps=STEPS,
+)
+def test_the_client_predicts_what_the_server_does(
+    tick_hz: int, number: int, buttons: int, steps: list[tuple[int, int, int]]
+) -> None:
+    """From what a frame holds, so through the wire's types: the views of the seat, turned back."""
+    field = Field(tick_hz, players=1, map=number, protect_ms=500)
+    client = Arena({"seats": 4, "map": number, "protect_ms": 500}, tick_hz)
+    layout = view_layout(client)
+    viewer = Viewer(field.game)
+
+    def seen() -> dict[str, int]:
+        shared, mine = viewer.shared(field.rows)[0].tolist(), viewer.own(field.rows)[0, 0].tolist()
+        frame = Frame(0, 0, 0, 0, None, layout, shared, mine)
+        names = [part.name for part in layout.shared if part.per == "seat"] + ["vx", "vy"]
+        return {name: frame.mine(name, 0) for name in names}
+
+    predicted = seen()
     for move_x, move_y, ticks in steps:
-        wanted = {"move_x": move_x, "move_y": move_y, "aim": 0, "buttons": 0}
+        wanted = {"move_x": move_x, "move_y": move_y, "aim": 0, "buttons": buttons}
         for _ in range(ticks):
+            own = seen()
             before = dict(own)
-            predicted = client.predict(own, {}, wanted)
+            after = client.predict(own, {}, wanted)
             assert own == before
-            own = predicted
+            predicted = client.predict(predicted, {}, wanted)
             field.step({0: wanted})
-            assert own == {name: int(getattr(field.rows, name)[0, 0]) for name in names}
+            for name in ("x", "y", "vx", "vy"):
+                assert after[name] == predicted[name] == int(getattr(field.rows, name)[0, 0])
+
+
+@pytest.mark.parametrize("tick_hz", range(10, 129))
+def test_velocities_are_whole_grains_that_fit_a_byte(tick_hz: int) -> None:
+    pace = Pace.at(tick_hz)
+    for values in (pace.speed, pace.rate):
+        assert not (values & ((1 << pace.grain_bits) - 1)).any()
+    assert 0 < pace.speed[2] < pace.speed[1] < 128 << pace.grain_bits
+    assert (pace.rate > 0).all()
 
 
 def test_the_dead_are_predicted_to_stay() -> None:
