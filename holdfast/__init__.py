@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from game.api import Column, Event, Input, Option, Result, RowGame
     from game.objects import ObjectGame, Over, Private
     from game.trial import check_determinism
-    from netcode.client import Client, connect
+    from netcode.client import Client, ObjectRoom, SavedSession, SeatedRoom, connect
+    from netcode.errors import RemoteError
     from server.settings import Settings
 
 __version__ = "0.1.0"
@@ -27,11 +28,15 @@ __all__ = [
     "Event",
     "Input",
     "ObjectGame",
+    "ObjectRoom",
     "Option",
     "Over",
     "Private",
+    "RemoteError",
     "Result",
     "RowGame",
+    "SavedSession",
+    "SeatedRoom",
     "Settings",
     "__version__",
     "check_determinism",
@@ -44,11 +49,15 @@ HOMES = {
     "Event": "game.api",
     "Input": "game.api",
     "ObjectGame": "game.objects",
+    "ObjectRoom": "netcode.client",
     "Option": "game.api",
     "Over": "game.objects",
     "Private": "game.objects",
+    "RemoteError": "netcode.errors",
     "Result": "game.api",
     "RowGame": "game.api",
+    "SavedSession": "netcode.client",
+    "SeatedRoom": "netcode.client",
     "Settings": "server.settings",
     "check_determinism": "game.trial",
     "connect": "netcode.client",

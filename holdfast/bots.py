@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.files import raise_file_limit
+
 if TYPE_CHECKING:
     from bots.crew import Plan
     from bots.report import Condition, Tally
@@ -133,7 +135,7 @@ def _run(plan: Plan, processes: int, file: Path | None, conditions: list[Conditi
 
     from bots.run import CannotRun, run_bots
 
-    _raise_file_limit()
+    raise_file_limit()
     with _Line(plan) as line:
         try:
             result, tally = trio.run(_call(run_bots, plan, processes, line.show))
@@ -246,14 +248,3 @@ def _check_writable(file: Path) -> None:
         file.open("a").close()
     except OSError as error:
         raise click.UsageError(f"--json {file}: {error.strerror or error}") from None
-
-
-def _raise_file_limit() -> None:
-    """A bot has a connection of its own: use all the open files that this user may have."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from holdfast.files import raise_file_limit
 from holdfast.games import load_game, make_game
 from holdfast.options import settings_options
 from server.settings import Settings
@@ -32,6 +33,7 @@ def serve(settings: Settings) -> int:
     from server.node import StartFailed
 
     configure(settings.log_level, settings.log_format)
+    raise_file_limit()
     games = played_games(settings)
     failed = ""
     try:

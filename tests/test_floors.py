@@ -30,7 +30,9 @@ BELOW = {
 }
 """Folder → the folders that it may import."""
 
-IMPURE_NETCODE = {"certificate", "client", "connection", "lifeline", "mmsg", "reach", "seated", "tcp", "tls", "udp"}
+IMPURE_NETCODE = {
+    *("certificate", "client", "connection", "lifeline", "mmsg", "presence", "reach", "seated", "tcp", "tls", "udp")
+}
 PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.report"}
 
 # fmt: off

@@ -77,15 +77,17 @@ def manage(rooms: Rows, terms: Terms) -> None:
         rooms.team[row, seat] = teams.neediest(rooms, terms.teams)[row]
         rooms.filler[row, seat] = 1
         lives.spawn(rooms, terms, row, seat)
-    too_many, may_go = count > wanted, rooms.filler > 0
+    # The last filler (of the largest team) goes where there are too many, or its team is too large.
+    claim = np.where(rooms.filler > 0, np.arange(1, seats + 1), 0)
+    too_many = count > wanted
     if terms.teams:
         size = teams.members(rooms, terms.teams)
-        too_many |= size.max(axis=1) > size.min(axis=1) + 1
-        may_go &= (rooms.team == size.argmax(axis=1)[:, None] + 1) | ~people[:, None]
-    goes = too_many[:, None] & may_go
+        of_seat = np.take_along_axis(size, np.maximum(rooms.team.astype(np.intp) - 1, 0), axis=1)
+        claim += of_seat * seats * (claim > 0)
+        too_many |= (of_seat * (claim > 0)).max(axis=1) > size.min(axis=1) + 1
+    goes = too_many[:, None] & (claim > 0)
     if goes.any():
-        last = seats - 1 - goes[:, ::-1].argmax(axis=1)
-        goes &= ~people[:, None] | (np.arange(seats) == last[:, None])
+        goes &= ~people[:, None] | (claim == claim.max(axis=1, keepdims=True))
         row, seat = np.nonzero(goes)
         lives.vacate(rooms, row, seat)
         forget(rooms, row, seat)

@@ -1,0 +1,15 @@
+"""`holdfast bench`: what things cost, each beside a reference that is measured in the same run."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast.bench.codec import codec
+
+
+@click.group()
+def bench() -> None:
+    """Measure what a part of the server costs; prints a table, and JSON with --json FILE."""
+
+
+bench.add_command(codec)
