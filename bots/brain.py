@@ -137,7 +137,9 @@ class ArenaBrain:
         self._off = 0
         self._before: tuple[int, list[int], list[int]] | None = None
         self._foe, self._look_at = -1, 0
-        self._item, self._errand_until = -1, 0
+        self._errand_until = 0
+        self.errand = -1
+        """The item that it is on its way to; -1: none yet."""
 
     def decide(self, frame: Frame | None) -> Mapping[str, int]:
         """Move, aim and fire for the next tick."""
@@ -227,10 +229,10 @@ class ArenaBrain:
         """The way to the item that is needed most, or to any: others are met there."""
         tick = frame.tick
         at = (y >> maps.TILE_BITS) * self._width + (x >> maps.TILE_BITS)
-        if tick >= self._errand_until or at == self._tiles[self._item]:
+        if tick >= self._errand_until or at == self._tiles[self.errand]:
             self._errand_until = tick + self._dice.between(2 * self._hz, 5 * self._hz)
-            self._item = self._needed(frame, at)
-        to = self._ways[self._item][at]
+            self.errand = self._needed(frame, at)
+        to = self._ways[self.errand][at]
         middle = 1 << (maps.TILE_BITS - 1)
         off_x = ((to % self._width) << maps.TILE_BITS) + middle - x
         off_y = ((to // self._width) << maps.TILE_BITS) + middle - y

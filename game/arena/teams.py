@@ -32,7 +32,8 @@ def neediest(rooms: Rows, teams: int, person: int = 1) -> np.ndarray:
     """(n,) uint8: the team that the next player of each room goes to, the first of the smallest; 0 without teams."""
     if not teams:
         return np.zeros(rooms.n, np.uint8)
-    return (members(rooms, teams, person).argmin(axis=1) + 1).astype(np.uint8)
+    smallest: np.ndarray = members(rooms, teams, person).argmin(axis=1) + 1
+    return smallest.astype(np.uint8)
 
 
 def count_point(rooms: Rows, row: np.ndarray, seat: np.ndarray) -> None:

@@ -27,6 +27,8 @@ SAMPLES: list[Message] = [
     messages.Join(game="arena", ref=4),
     messages.Leave(),
     messages.Chat(text="hi"),
+    messages.Act(seq=1, data=b"x"),
+    messages.Resume(session="s", secret=bytes(32)),
     messages.Ping(time_us=5),
     messages.StatsRequest(),
     messages.Welcome(
@@ -39,6 +41,7 @@ SAMPLES: list[Message] = [
         room="r", game="g", options={}, seat=0, seats=1, generation=1, stream=1, epoch=0, tick=1, tick_hz=20,
         last_seq=0, inputs=[], view={}, roster=[],
     ),
+    messages.Part(room="r", part=0, data=b""),
     messages.Left(room="r", seat=0, last_seq=1, applied=1),
     messages.Events(room="r", events=[]),
     messages.Pong(time_us=5),
@@ -47,8 +50,13 @@ SAMPLES: list[Message] = [
 ]  # fmt: skip
 HELLO = message_bytes(messages.Hello(protocol=PROTOCOL))
 LOGIN = message_bytes(messages.Login(secret=bytes(16)))
-WELCOME = message_bytes(SAMPLES[9])
-AFTER = {messages.Hello: State.GREETED, messages.Login: State.ENTERING, messages.Welcome: State.MEMBER}
+WELCOME = message_bytes(next(sample for sample in SAMPLES if isinstance(sample, messages.Welcome)))
+AFTER = {
+    messages.Hello: State.GREETED,
+    messages.Login: State.ENTERING,
+    messages.Resume: State.ENTERING,
+    messages.Welcome: State.MEMBER,
+}
 
 
 def channel(server: bool, state: State) -> ControlChannel:
@@ -94,10 +102,10 @@ def test_who_may_say_what_when(server: bool, state: State, said: Message) -> Non
 def test_the_tables_hold_what_the_drawing_says() -> None:
     """Against a table that accepts everything: what a stranger may do is written down here once more."""
     assert SERVER_ACCEPTS[State.FRESH] == {messages.Hello}
-    assert SERVER_ACCEPTS[State.GREETED] == {messages.Login, messages.Ping}
+    assert SERVER_ACCEPTS[State.GREETED] == {messages.Login, messages.Resume, messages.Ping}
     assert SERVER_ACCEPTS[State.ENTERING] == {messages.Ping}
     assert SERVER_ACCEPTS[State.CLOSED] == CLIENT_ACCEPTS[State.CLOSED] == frozenset()
-    assert messages.Login not in SERVER_ACCEPTS[State.MEMBER]
+    assert not {messages.Login, messages.Resume} & SERVER_ACCEPTS[State.MEMBER]
     assert messages.Seated not in CLIENT_ACCEPTS[State.GREETED]
     spoken = {type(sample) for sample in SAMPLES}
     assert (

@@ -99,10 +99,10 @@ def test_a_table_never_remembers_more_than_its_limit(takes: list[tuple[int, floa
         assert len(buckets) <= 8
 
 
-def test_a_million_addresses_share_one_bucket_and_those_known_before_notice_nothing() -> None:
+def test_very_many_addresses_share_one_bucket_and_those_known_before_notice_nothing() -> None:
     buckets = Buckets(1.0, 10.0, keys_max=100)
     assert all(buckets.take(("known", number), 0.0, 5.0) for number in range(100))
-    let_in = sum(buckets.take(number, 0.0) for number in range(1_000_000))
+    let_in = sum(buckets.take(number, 0.0) for number in range(200_000))
     assert let_in == 10 * OVERFLOW
     assert len(buckets) == 100
     assert all(buckets.take(("known", number), 0.0, 5.0) for number in range(100))

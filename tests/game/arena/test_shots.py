@@ -26,7 +26,7 @@ def test_a_birth_record_comes_back(x: int, y: int, angle: int, tick: int, beam: 
     places = np.array([[x], [y]], np.int32) * UNIT + 77
     shot = shots.pack_shot(np.array([tick], np.uint32), np.array([angle], np.uint16), np.array([beam]))
     origin = shots.pack_origin(places[0], places[1])
-    assert (shot.dtype, origin.dtype) == (np.uint16, np.uint32)
+    assert (shot.itemsize, origin.itemsize) == (2, 4)
     assert shot[0] & 127, "0 says that nothing is there"
     from_x, from_y, cos, sin = (int(part[0]) for part in shots.unpack_shot(shot, origin))
     assert (from_x, from_y) == (x * 4 + 2, y * 4 + 2)
