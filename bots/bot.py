@@ -289,6 +289,7 @@ class Bot:
         game = self._swarm.rules(message) if self.predicts else None
         self._play = Play(message, decode=self.full, game=game)
         self.predicts = self._play.predictor is not None
+        self._play.interpolator = None  # nobody draws
         self._brain = make_brain(self._play.info, self.who.seed, self.who.player, sees=self.full)
         self._inside = inside_world(self._play.info) if self.full else None
 

@@ -111,7 +111,7 @@ class ArenaBrain:
     RAIL_UNITS = (220, 800)
     """Where the rail is worth a charge: nearer than this the blaster does it, farther off it would miss."""
     DANGER_UNITS = 180
-    WOBBLE = 700
+    WOBBLE = 1500
     """How far off the aim may be, in 65536ths of a turn; it drifts, as a hand does."""
     HURT_HP = 50
     """From here down health comes first."""

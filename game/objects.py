@@ -48,6 +48,8 @@ EVENTS_MAX, EVENTS_MAX_BYTES = 64, 32 * 1024
 """What one call of a hook may tell, and ..."""
 EVENTS_PER_ACT, EVENT_BYTES_PER_ACT = 16, 4 * 1024
 """... what a step may tell besides for each act: who tells no more is safe from any flood of acts."""
+EVENT_LIMITS = {"max_str_len": 4096, "max_array_len": 4096, "max_map_len": 1024, "strict_map_key": True}
+"""What one value in an event may be; a client takes no message with more in it."""
 DEPTH_MAX = 32
 """Nesting of lists and dicts in an act or an event."""
 KIND_MAX = 64
@@ -242,7 +244,13 @@ def _check_event(told: Any, seats: int) -> tuple[tuple[int, str, tuple[Any, ...]
     if fault:
         raise BadGame(f"event {told[0]!r}: {fault}")
     data = _encode(listed, f"event {told[0]!r}", EVENTS_MAX_BYTES)
-    return (seat, told[0], tuple(msgpack.unpackb(data, strict_map_key=False)[1:])), len(data)
+    try:
+        copy = msgpack.unpackb(data, **EVENT_LIMITS)
+    except ValueError as error:
+        raise BadGame(
+            f"event {told[0]!r}: a str has at most 4096 bytes, a list 4096 items, a dict 1024 with keys of str: {error}"
+        ) from None
+    return (seat, told[0], tuple(copy[1:])), len(data)
 
 
 def _check_over(over: Over, seats: int) -> Over:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from bots.run import Progress
 
 FULL_UP_TO = 200
-"""With more players than this, only a few are full clients unless --full-share says otherwise."""
+"""With more players than this (with --link: half of it), only a few are full clients unless --full-share says
+otherwise."""
 FEW = 0.05
 
 
@@ -54,7 +55,8 @@ FEW = 0.05
     "--full-share",
     type=click.FloatRange(0, 1),
     default=None,
-    help=f"Part of the bots that decode and check all they see.  [default: 1 up to {FULL_UP_TO} players, {FEW} above]",
+    help=f"Part of the bots that decode and check all they see.  [default: 1 up to {FULL_UP_TO} players, {FEW} above; "
+    "with --link half as many]",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Who the bots are, and what they decide.")
 @click.option("--trust", default=None, metavar="FILE|sha256:HEX", help="Certificate to trust, not on loopback.")
@@ -103,7 +105,7 @@ def bots(
     if file is not None:
         _check_writable(file)
     if full_share is None:
-        full_share = 1.0 if players <= FULL_UP_TO else FEW
+        full_share = 1.0 if players <= FULL_UP_TO / (2 if link else 1) else FEW
     plan = Plan(
         server=server,
         players=players,

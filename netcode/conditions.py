@@ -9,18 +9,19 @@
     reorder=2    percent that are held back by HELD_BACK_MS more, so that later ones overtake them
 
 A *stream* (TCP) loses and reorders nothing: what is lost there is sent again and comes RETRANSMITTED_MS later, and
-everything behind it waits. Chance is counted, not drawn (`game.rng`): what becomes of packet n depends on nothing
-before it. Nothing here reads a clock: `now` is in seconds, monotonic.
+everything behind it waits. Chance is counted, not drawn: what becomes of packet n is read off XXH3(seed, lane, n) and
+depends on nothing before it, as in `game.rng`. Nothing here reads a clock: `now` is in seconds, monotonic.
 """
 
 from __future__ import annotations
 
 import heapq
+import struct
 from typing import ClassVar, Generic, TypeVar
 
 import attrs
+from xxhash import xxh3_128_digest
 
-from game.rng import bits_of
 from netcode.errors import NetcodeError
 
 HELD_BACK_MS = 60.0
@@ -29,7 +30,9 @@ RETRANSMITTED_MS = 200.0
 """The least that a TCP waits before it sends again (Linux)."""
 WAITING_MAX = 4096
 LATENCY_MAX_MS = 5000.0
-_LOSS, _DUP, _REORDER, _JITTER, _JITTER_OF_COPY = range(1, 6)
+_MASK = (1 << 64) - 1
+_NAME = struct.Struct("<QQ")
+_CHANCES = struct.Struct("<4I")
 _UNIT = 1.0 / (1 << 32)
 
 Packet = TypeVar("Packet")
@@ -147,7 +150,7 @@ class Conditioner(Generic[Packet]):
         """Packets that never arrive (of a stream: that came late, as sent again)."""
         self.doubled = 0
         self.held_back = 0
-        self._seed, self._lane = seed, lane
+        self._seed, self._lane = seed & _MASK, 2 * lane & _MASK
         self._stream = stream
         self._last_due = float("-inf")
 
@@ -160,34 +163,35 @@ class Conditioner(Generic[Packet]):
         """A packet is sent at `now`."""
         self.pushed += 1
         conditions = self.conditions
-        lost = self._happens(_LOSS, conditions.loss_percent)
+        loss, dup, reorder, late = self._chances(0)
+        lost = loss < conditions.loss_percent
         self.lost += lost
         if self._stream:
-            delay_ms = self._delay_ms(_JITTER) + (RETRANSMITTED_MS if lost else 0.0)
+            delay_ms = self._delay_ms(late) + (RETRANSMITTED_MS if lost else 0.0)
             self._last_due = max(self._last_due, now + delay_ms / 1000.0)
             self.waiting.put(packet, self._last_due)
         elif not lost:
-            delay_ms = self._delay_ms(_JITTER)
-            if self._happens(_REORDER, conditions.reorder_percent):
+            delay_ms = self._delay_ms(late)
+            if reorder < conditions.reorder_percent:
                 self.held_back += 1
                 delay_ms += HELD_BACK_MS
             self.waiting.put(packet, now + delay_ms / 1000.0)
-            if self._happens(_DUP, conditions.dup_percent):
+            if dup < conditions.dup_percent:
                 self.doubled += 1
-                self.waiting.put(packet, now + self._delay_ms(_JITTER_OF_COPY) / 1000.0)
+                self.waiting.put(packet, now + self._delay_ms(self._chances(1)[3]) / 1000.0)
 
     def pop(self, now: float) -> list[Packet]:
         """Everything that has arrived by `now`, in the order of arrival."""
         return self.waiting.pop(now)
 
-    def _happens(self, what: int, percent: float) -> bool:
-        return percent > 0.0 and bits_of(self._seed, self.pushed, self._lane, what) * _UNIT < percent / 100.0
+    def _chances(self, copy: int) -> tuple[float, ...]:
+        """Four numbers in 0 ≤ x < 100 for this copy of the packet that was pushed last."""
+        digest = xxh3_128_digest(_NAME.pack(self._lane + copy, self.pushed), self._seed)
+        return tuple(100.0 * _UNIT * word for word in _CHANCES.unpack(digest))
 
-    def _delay_ms(self, which: int) -> float:
-        latency_ms, jitter_ms = self.conditions.latency_ms, self.conditions.jitter_ms
-        if jitter_ms:
-            latency_ms += jitter_ms * (2.0 * _UNIT * bits_of(self._seed, self.pushed, self._lane, which) - 1.0)
-        return latency_ms
+    def _delay_ms(self, late: float) -> float:
+        conditions = self.conditions
+        return conditions.latency_ms + conditions.jitter_ms * (0.02 * late - 1.0)
 
 
 class Wire(Generic[Packet]):

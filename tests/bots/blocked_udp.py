@@ -25,6 +25,7 @@ import trio
 
 from bots.crew import Crew, Plan
 from bots.report import report
+from holdfast.logs import configure
 from tests.bots.serving import node
 
 WAYS = ("up", "down", "both")
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--players", type=int, default=200)
     parser.add_argument("--full-share", type=float, default=0.05)
     told = parser.parse_args()
+    configure("warning", "auto")
     with tempfile.TemporaryDirectory() as data:
         print(json.dumps(trio.run(play_blocked, told.players, told.full_share, Path(data)), indent=2))
 

@@ -183,8 +183,8 @@ def test_it_fetches_what_it_needs(hp: int, charges: int, kinds: set[int]) -> Non
     everything = [(1 << len(WALLS.item_kind)) - 1]
     for tick in range(0, 600, 2):
         place = (x >> 8, y >> 8)
-        columns = {"hp": [hp] * 4, "pickups": everything}
-        wanted = brain.decide(frame(tick, [place] * 4, [1, 0, 0, 0], own={"charges": charges}, **columns))
+        seen = frame(tick, [place] * 4, [1, 0, 0, 0], own={"charges": charges}, hp=[hp] * 4, pickups=everything)
+        wanted = brain.decide(seen)
         x, y = x + wanted["move_x"] * 8 * 256, y + wanted["move_y"] * 8 * 256
         tile = (y >> maps.TILE_BITS) * WALLS.width + (x >> maps.TILE_BITS)
         assert not WALLS.solid[tile]

@@ -268,6 +268,24 @@ def test_what_failed_fails_again_and_a_mended_game_goes_on() -> None:
     assert state(again)["totals"][0] == 101
 
 
+def test_the_hash_of_a_room_covers_its_state() -> None:
+    def hash_after(*values: Any, seed: int = 0) -> int:
+        batch = ObjectBatch(Pile())
+        batch.open("r0", seed)
+        batch.step(tick(batch, Join("r0", "a", "A", "j")))
+        return batch.step(tick(batch, *acts(batch, "r0", 0, *values))).hashes[0]
+
+    by_step = {hash_after(value) for value in (1, 2, 3)}
+    assert len(by_step) == 3
+    hooked = []
+    for game in (Pile(), Pile({"start": 5})):  # the join hook alone makes the difference
+        batch = ObjectBatch(game)
+        batch.open("r0", 1)
+        batch.step(tick(batch, Join("r0", "a", "A", "j")))
+        hooked.append(batch.hashes()[0])
+    assert hooked[0] != hooked[1]
+
+
 def test_a_room_id_is_taken_once() -> None:
     batch = filled(1)
     with pytest.raises(GameError, match="here already"):

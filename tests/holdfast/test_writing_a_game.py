@@ -108,9 +108,9 @@ def test_a_match_of_noughts(folder: Path) -> None:
     assert move(batch, second, 0) == [(second, "not_now", first)]
     assert move(batch, first, 9) == []
     for seat, cell in ((first, 0), (second, 3), (first, 1), (second, 4)):
-        assert move(batch, seat, cell) == [(-1, "placed", seat, cell)]
+        assert move(batch, seat, cell) == [(-1, "placed", seat, cell), (-1, "turn", 1 - seat)]
     assert move(batch, first, 4) == [(first, "not_now", first)]
-    assert move(batch, first, 2) == [(-1, "placed", first, 2), (-1, "over", first)]
+    assert move(batch, first, 2) == [(-1, "placed", first, 2), (-1, "over", first), (-1, "turn", second)]
     outbox = batch.ledger("r").outbox
     assert [(one.seat, one.won) for one in outbox.values()] == [(0, first == 0), (1, first == 1)]
 

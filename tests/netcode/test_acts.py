@@ -75,7 +75,7 @@ def test_an_act_that_is_too_deep_or_too_large_is_refused() -> None:
 @given(plain, st.integers(1, 40))
 def test_a_view_comes_whole_out_of_any_parts(value: Any, size: int) -> None:
     data = msgpack.packb(value) if not isinstance(value, int) or abs(value) < 2**63 else msgpack.packb(None)
-    size = max(size, len(data) // 200)
+    size = max(size, -(-len(data) // 250))
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     parts = ViewParts(len(pieces))
     for number, piece in enumerate(pieces[:-1]):

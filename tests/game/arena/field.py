@@ -41,8 +41,8 @@ class Field:
             for name, value in {"seat": seat, **fields}.items():
                 records[at][name] = value
         result = self.batch.step(TickCommands(records, tuple(commands or ())))
-        for error in result.failed.values():
-            raise error
+        for failure in result.failed.values():
+            raise failure.error
         self.told += result.events.get("r", [])
         return result
 
