@@ -28,7 +28,7 @@ from netcode.errors import NetcodeError, ProtocolError
 
 LOGINS_MAX = 64
 """Bots that log in at the same time."""
-PREDICTING_MAX = 8
+PREDICTING_MAX = 4
 """Full bots of a process that predict their own moves: it costs them 0.1 ms a frame."""
 SETTLE_S = 2.0
 LEAVE_S = 15.0

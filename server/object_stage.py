@@ -21,7 +21,7 @@ from netcode import messages
 from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.session import Session
-from server.stage import EVENTS_A_MESSAGE, Occupant, Stage
+from server.stage import Occupant, Stage, events_bytes
 
 ACTS_WAITING_MAX = 256
 """Acts of a seat that wait for their tick: as many as a client keeps unacknowledged; one more ends the session."""
@@ -132,9 +132,4 @@ def visible(events: list[Event], seat: int) -> list[Event]:
 
 
 def _events_bytes(occupant: ObjectOccupant, events: list[Event]) -> bytes:
-    told = [[event.tick, event.index, event.kind, list(event.data)] for event in events]
-    parts = [told[at : at + EVENTS_A_MESSAGE] for at in range(0, len(told), EVENTS_A_MESSAGE)] or [[]]
-    return b"".join(
-        message_bytes(messages.Events(room=occupant.room, events=part, tick=occupant.tick, last_seq=occupant.told_seq))
-        for part in parts
-    )
+    return events_bytes(occupant.room, events, tick=occupant.tick, last_seq=occupant.told_seq)

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import attrs
+import msgpack
 
 from game.api import Event
 from game.batch import StepResult
@@ -28,8 +29,9 @@ COMMANDS_MAX = 4096
 COMMANDS_A_TICK = 64
 """Commands that one tick applies, some 10 ms of work at most; the others take part in the next, in order."""
 CHATS_A_SECOND, CHATS_AT_ONCE = 2, 4
-EVENTS_A_MESSAGE = 64
-"""So that a message of the longest chats stays below MESSAGE_MAX."""
+EVENTS_A_MESSAGE = 1024
+EVENTS_BYTES_MAX = messages.MESSAGE_MAX - 2048
+"""Bytes of the events of one message; a single one is never longer than half of it."""
 
 
 @attrs.define(eq=False)
@@ -161,8 +163,19 @@ class Stage(ABC):
         )
 
 
-def events_bytes(room: str, events: list[Event]) -> bytes:
-    """Events as messages, as many as it takes."""
-    told = [[event.tick, event.index, event.kind, list(event.data)] for event in events]
-    parts = (told[at : at + EVENTS_A_MESSAGE] for at in range(0, len(told), EVENTS_A_MESSAGE))
-    return b"".join(message_bytes(messages.Events(room=room, events=part)) for part in parts)
+def events_bytes(room: str, events: list[Event], **more: int) -> bytes:
+    """Events as messages, as many as it takes; at least one where there is `more` to tell (tick, last_seq)."""
+    parts: list[list[Any]] = []
+    part: list[Any] = []
+    size = 0
+    for event in events:
+        told = [event.tick, event.index, event.kind, list(event.data)]
+        length = len(msgpack.packb(told))
+        if part and (size + length > EVENTS_BYTES_MAX or len(part) == EVENTS_A_MESSAGE):
+            parts.append(part)
+            part, size = [], 0
+        part.append(told)
+        size += length
+    if part or more:
+        parts.append(part)
+    return b"".join(message_bytes(messages.Events(room=room, events=part, **more)) for part in parts)

@@ -124,3 +124,21 @@ def test_a_full_table_gives_up_who_has_been_lost_for_longest() -> None:
     replaced = table.add(session(4))
     assert replaced is not None
     assert (replaced.id, replaced.ended, set(table.by_id)) == ("s3", True, {"s1", "s2", "s4"})
+
+
+def test_who_was_replaced_is_told_so_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netcode.session.REPLACED_KEPT", 2)
+    table = SessionTable(10)
+    for number in range(5):
+        one = session(number, "ann")
+        one.secret_hash = secret_hash(bytes([number]) * 32)
+        table.add(one)
+    codes = []
+    for number in range(4):
+        with pytest.raises(ProtocolError) as caught:
+            table.find(f"s{number}", bytes([number]) * 32)
+        codes.append(caught.value.code)
+    assert codes == [ErrorCode.SESSION_GONE] * 2 + [ErrorCode.SESSION_REPLACED] * 2
+    with pytest.raises(ProtocolError) as caught:
+        table.find("s3", b"x" * 32)
+    assert caught.value.code is ErrorCode.SESSION_GONE

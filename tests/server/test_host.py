@@ -11,16 +11,18 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from cluster.journal import JournalFenced
+from game.api import Event
 from game.evidence import reproduce, unpack_evidence
 from game.rows import Rows
 from netcode import messages
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import HEADER
+from netcode.framing import FrameReader
 from netcode.inputs import InputWindow
 from server.host import CATCH_UP_MAX
 from server.rooms import EMPTY_ROOM_S
 from server.row_stage import RowOccupant as Occupant
-from server.stage import CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX
+from server.stage import CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX, events_bytes
 from tests.server.games import Counter, Fragile
 from tests.server.helpers import FakeLink, Rig
 
@@ -267,6 +269,19 @@ async def test_a_loud_game_is_heard_in_full_and_in_order(tmp_path: Path) -> None
     _, link = seat(rig, 1, rig.open())
     data = [data for told in link.heard(messages.Events) for _, _, kind, data in told.events if kind == "noise"]
     assert data == [[number] for number in range(1500)]
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 0), (64, 1024), (3, 30_000), (1500, 3), (1, 10)])
+def test_events_come_in_messages_that_can_be_read(count: int, size: int) -> None:
+    events = [Event(5, index, "k", (b"x" * size,)) for index in range(count)]
+    more: dict[str, int]
+    for more in ({}, {"tick": 1, "last_seq": 2}):
+        told = [
+            messages.decode(data)
+            for _, data in FrameReader(messages.MESSAGE_MAX + 1).feed(events_bytes("r", events, **more))
+        ]
+        assert [entry[1] for message in told for entry in message.events] == list(range(count))  # type: ignore[attr-defined]
+        assert told or not (count or more)
 
 
 # -- rooms that end ---------------------------------------------------------------------------------------------------

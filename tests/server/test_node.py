@@ -216,8 +216,8 @@ async def test_a_game_that_raises_on_joining_or_opening_refuses_and_nobody_is_st
 async def test_where_datagrams_do_not_pass_the_control_channel_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netcode.client.FALLBACK_S", 0.1)
-    monkeypatch.setattr("netcode.client.Client._send", lambda self, packet: None)
+    monkeypatch.setattr("netcode.realtime.FALLBACK_S", 0.1)
+    monkeypatch.setattr("netcode.udp.DatagramSocket.send", lambda self, packet: None)
     async with running(tmp_path) as node, playing(node) as (client, room):
         room.want(add=1)
         await frame_when(room, lambda frame: frame.values("sum")[room.info.seat] > 5)
