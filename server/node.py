@@ -31,6 +31,7 @@ from server.evidence import EvidenceFolder
 from server.host import Host
 from server.limits import Limits
 from server.lobby import Lobby
+from server.memory import collect_garbage
 from server.metrics import Metrics
 from server.object_stage import ObjectStage
 from server.results import ResultWriter
@@ -113,6 +114,7 @@ async def run_node(
                 nursery.start_soon(datagrams.run)
                 nursery.start_soon(results.run)
                 nursery.start_soon(evidence.run)
+                nursery.start_soon(collect_garbage)
                 for host in lobby.hosts.values():
                     nursery.start_soon(host.run)
                 nursery.start_soon(door.watch, settings.idle_s)
