@@ -186,9 +186,9 @@ class Bot:
 
     def _input_packet(self, play: Play, now: float) -> bytes:
         """The next input packet. The clock of slices has one beat a tick: an input is left out when one too many waits
-        on the server, and every second one when far too many do (after an outage)."""
+        on the server, and of a full bot every second one when far too many do (after an outage)."""
         ack = self.end.acks.ack
-        self._behind = not self._behind and play.input_period_s * play.info.tick_hz > FAR_BEHIND
+        self._behind = self.full and not self._behind and play.input_period_s * play.info.tick_hz > FAR_BEHIND
         if not self._sending or self._behind or not play.beat():
             return play.repeat_packet(ack)
         changed = self._brain.decide(play.newest if self.full else None)
