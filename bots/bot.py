@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from bots.swarm import Swarm
 
 USUAL_GAME = "arena"
-FAR_BEHIND = 1.5
-"""Ticks from input to input that steering asks for when far too many wait."""
 _INPUT = bytes([DatagramType.INPUT])
 _WORLD_UNIT = float(1 << UNIT_BITS)
 
@@ -60,7 +58,6 @@ class Bot:
         self._control = Control(who, self)
         self._games: list[str] = []
         self._sending = True
-        self._behind = False
         self._play: Play | None = None
         self._brain: Brain
         self._inside: Callable[[Frame], bool] | None = None
@@ -185,11 +182,10 @@ class Bot:
         return end.due(now)
 
     def _input_packet(self, play: Play, now: float) -> bytes:
-        """The next input packet. The clock of slices has one beat a tick: an input is left out when one too many waits
-        on the server, and of a full bot every second one when far too many do (after an outage)."""
+        """The next input packet. The clock of slices has one beat a tick: an input is left out when too many wait on
+        the server."""
         ack = self.end.acks.ack
-        self._behind = self.full and not self._behind and play.input_period_s * play.info.tick_hz > FAR_BEHIND
-        if not self._sending or self._behind or not play.beat():
+        if not self._sending or not play.beat():
             return play.repeat_packet(ack)
         changed = self._brain.decide(play.newest if self.full else None)
         if changed:

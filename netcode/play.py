@@ -23,7 +23,7 @@ from game.api import Input, RowGame
 from game.view import ViewLayout, view_layout
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import Frame, FrameDecoder
-from netcode.inputs import InputWindow
+from netcode.inputs import QUEUED_MAX, InputWindow
 from netcode.interpolate import Interpolator, Playhead
 from netcode.messages import Seated
 from netcode.predict import Predictor
@@ -34,6 +34,8 @@ RTTS_KEPT = 256
 """Round trips that wait for a reader; older ones are dropped."""
 BEATS = 10
 """A fixed clock leaves out one input when so many frames in a row told of a queue that was never empty."""
+CROWDED = QUEUED_MAX // 2
+"""A fixed clock leaves out every second input while so many wait on the server."""
 DRAWN_S = 0.25
 """For so long after `view_at` an input says that its player saw what was drawn, not what came last."""
 _STRUCT_CODES = {"u1": "B", "i1": "b", "u2": "H", "i2": "h", "u4": "I", "i4": "i"}
@@ -98,6 +100,8 @@ class Play:
         self._playhead = Playhead(self.clock)
         self._drawn: tuple[int, float] | None = None
         self._deep = 0
+        self._skipped_beat = False
+        self._skipped_beat = False
         self._decode = decode
         self._steered = decode  # who neither looks at frames nor asks when inputs are due need not pay for the clock
         self._struct = struct.Struct("<" + "".join(_STRUCT_CODES[field.dtype] for field in self.info.inputs))
@@ -127,9 +131,13 @@ class Play:
         """Whether a caller whose clock beats once a tick, at a phase of its own, makes an input at this beat.
 
         False once in a while when the server's queue was never empty for ten frames and all that are under way: one
-        left out takes a tick from the wait and starves nothing. A queue that runs dry needs no remedy: the input that
-        came too late waits for the next tick, and so do all after it.
+        left out takes a tick from the wait and starves nothing. False at every second beat while half the queue is
+        full (after an outage). A queue that runs dry needs no remedy: the input that came too late waits for the next
+        tick, and so do all after it.
         """
+        if self.newest is not None and self.newest.depth >= CROWDED:
+            self._skipped_beat = not self._skipped_beat
+            return not self._skipped_beat
         if self._deep < BEATS:
             return True
         self._deep = -(self.window.newest - self.window.acknowledged)

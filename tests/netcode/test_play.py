@@ -97,6 +97,14 @@ def test_a_fixed_clock_leaves_one_out_when_the_queue_was_never_empty() -> None:
     assert [at for at, makes in enumerate(beats) if not makes] == [2 * BEATS - 1, 3 * BEATS + 2]
 
 
+def test_a_fixed_clock_halves_its_pace_while_half_the_queue_is_full() -> None:
+    play, beats = Play(seated()), []
+    for tick, depth in enumerate([0, 7, 7, 7, 5, 4, 3, 3]):
+        play.receive(frame(tick + 1, depth=depth), 0.0)
+        beats.append(play.beat())
+    assert beats == [True, False, True, False, True, False, True, True]
+
+
 def test_late_frames_count_but_are_not_the_newest() -> None:
     play = Play(seated())
     play.receive(frame(105, last_seq=0), 1.0)
