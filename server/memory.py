@@ -1,8 +1,9 @@
 """Memory: garbage is collected young, and what many connections needed goes back to the system when they are gone.
 
-Python collects when allocations have outrun frees by some hundreds. Where connections come as fast as they go that
-hardly happens, and then takes everything since at once: 20 ms in the middle of a tick. So the young are looked at
-every YOUNG_EVERY_S whether there are many or not: there never are.
+Python's collector starts when allocations have outrun frees, and then takes everything since at once: 30 ms in the
+middle of a tick where a thousand connections a second come and go. Here it starts by the clock: what came in the last
+YOUNG_EVERY_S is looked at once (a millisecond at most) and is old from then on. All of it is looked at every
+FULL_EVERY_S: cycles that live longer than a moment are rare, reference counts free the rest.
 
 The C library keeps what was freed below what is still in use: after a thousand half-open handshakes that is some 30 MB
 for ever. `malloc_trim(3)` gives it back (a few milliseconds for a large heap, so in a thread, and only after a crowd
@@ -17,22 +18,35 @@ import gc
 import sys
 from collections.abc import Callable
 
+import structlog
 import trio
 
 CROWD = 128
 """So many connections fewer than there have been are worth it."""
 YOUNG_EVERY_S = 0.05
-MIDDLE_EVERY = 20
-"""Every so many times the middle generation, too."""
+FULL_EVERY_S = 600.0
+
+log = structlog.get_logger("holdfast.memory")
 
 
 async def collect_garbage() -> None:
-    """Collect the young generations for ever, a little at a time."""
-    turn = 0
-    while True:
-        await trio.sleep(YOUNG_EVERY_S)
-        turn += 1
-        gc.collect(0 if turn % MIDDLE_EVERY else 1)
+    """Collect garbage by the clock instead of by the number of allocations, until cancelled."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        full_at = trio.current_time() + FULL_EVERY_S
+        while True:
+            await trio.sleep(YOUNG_EVERY_S)
+            gc.collect(1)
+            now = trio.current_time()
+            if now >= full_at:
+                found = gc.collect()
+                took_ms = round((trio.current_time() - now) * 1000, 1)
+                log.info("garbage_collected", objects=found, took_ms=took_ms)
+                full_at = now + FULL_EVERY_S
+    finally:
+        gc.enable()
 
 
 def give_back() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -119,8 +118,6 @@ async def run_node(
                     nursery.start_soon(host.run)
                 nursery.start_soon(door.watch, settings.idle_s)
                 nursery.start_soon(partial(trio.serve_listeners, door.serve, [listener], handler_nursery=nursery))
-                gc.collect()
-                gc.freeze()
                 names = ",".join(sorted(lobby.hosts))
                 rates = {host.game.tick_hz for host in lobby.hosts.values()}
                 tick_hz = rates.pop() if len(rates) == 1 else sorted(rates)
