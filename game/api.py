@@ -33,6 +33,7 @@ gets the bits that were shifted out as well, in the private part of the frame, t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -53,7 +54,7 @@ NAME_MAX = 64
 DECLARED_MAX = 64
 """Input fields and options of a game; the message that gives a seat describes them."""
 COLUMN_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
-ENGINE = ("game.rooms", "game.batch", "game.roster", "game.rows", "game.ledger", "game.commands")
+ENGINE = ("game.base_batch", "game.batch", "game.roster", "game.rows", "game.ledger", "game.commands")
 """Modules of ours that decide what a tick makes of its commands; their code counts into every fingerprint."""
 WIRE_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4")
 
@@ -264,17 +265,17 @@ def fingerprint(game: Game) -> str:
         game.inputs,
     )
     digest.update(repr(declaration).encode())
-    for cls in type(game).__mro__:
-        if issubclass(cls, Game) and cls.__module__ != __name__:
-            module = inspect.getmodule(cls)
-            digest.update(source_of(module if module is not None else cls))
-    for module in (*game.code(), *(import_module(name) for name in game.engine)):
+    classes = [cls for cls in type(game).__mro__ if issubclass(cls, Game) and cls.__module__ != __name__]
+    modules: list[Any] = [inspect.getmodule(cls) or cls for cls in classes]
+    for module in (*modules, *game.code(), *(import_module(name) for name in game.engine)):
         digest.update(source_of(module))
     return digest.hexdigest()
 
 
+@functools.cache
 def source_of(thing: Any) -> bytes:
-    """Source text of a module or class; its name where the source is not to be had (an interactive session)."""
+    """Source text of a module or class as it was when first asked for, which is what runs; its name where the source is
+    not to be had (an interactive session)."""
     try:
         return inspect.getsource(thing).encode()
     except (OSError, TypeError):

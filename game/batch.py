@@ -2,7 +2,7 @@
 
     commands of tick t ─► rosters, held inputs ─► (copy) ─► game.step ─► events, results ─► hash(t) of every room
 
-What a tick is made of is in `game.rooms`; here is the step over rows. When it raises, the copy is put back and the
+What a tick is made of is in `game.base_batch`; here is the step over rows. When it raises, the copy is put back and the
 rooms are stepped in halves until the ones at fault stand alone; they are left as they were before the step and named
 in `StepResult.failed`, and the others never notice.
 """
@@ -17,16 +17,16 @@ import numpy as np
 
 from game import roster
 from game.api import RowGame
+from game.base_batch import BaseBatch, Failure, Refused, Seated, StepResult, Vacated
 from game.commands import Act
 from game.errors import BadGame
 from game.objects import Said
-from game.rooms import Failure, Refused, Rooms, Seated, StepResult, Vacated
 from game.rows import EMPTY, Rows
 
 __all__ = ["Batch", "Failure", "Refused", "Seated", "StepResult", "Vacated"]
 
 
-class Batch(Rooms):
+class Batch(BaseBatch):
     """Rooms of one configured game of rows."""
 
     def __init__(self, game: RowGame, capacity: int = 16) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 import xxhash
 
 from game.api import Game
+from game.base_batch import BaseBatch, Failure
 from game.commands import Command, TickCommands, decode_commands, encode_commands
 from game.errors import BadCommands, BadEvidence
 from game.object_batch import batch_for
-from game.rooms import Failure, Rooms
 
 MAGIC = b"HFE1"
 _NO_INPUTS = np.zeros(0, np.dtype([]))
@@ -51,7 +51,7 @@ class Evidence:
     traceback: str
 
 
-def pack_evidence(spec: str, batch: Rooms, room: str, failure: Failure) -> bytes:
+def pack_evidence(spec: str, batch: BaseBatch, room: str, failure: Failure) -> bytes:
     """Bytes that `unpack_evidence` reads; to be called before the failed room is closed."""
     game, error, command = batch.layout.game, failure.error, failure.command
     body = {

@@ -5,7 +5,7 @@
     call of a hook:  bytes ─decode─► state ─hook─► told ─check─► bytes', XXH3 into the row       raises: nothing changed
 
 The state is kept as its bytes and decoded for each call, so a room cannot differ from what a save and a load would
-make of it, and undoing a hook that raised is to keep the bytes. What a tick is made of is in `game.rooms`.
+make of it, and undoing a hook that raised is to keep the bytes. What a tick is made of is in `game.base_batch`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import xxhash
 
 from game import roster
 from game.api import Game, RowGame
+from game.base_batch import BaseBatch, Failure, Refused, StepResult
 from game.batch import Batch
 from game.commands import Act
 from game.errors import BadAct, BadGame, StepOverran
 from game.ledger import Ledger
 from game.objects import ObjectGame, Rng, Said, Told, check_said, decode_act, decode_state, encode_state, encode_view
-from game.rooms import Failure, Refused, Rooms, StepResult
 from game.rows import Rows
 
 OPEN, JOIN, LEAVE, STEP = range(4)
@@ -34,7 +34,7 @@ OPEN, JOIN, LEAVE, STEP = range(4)
 Guard = Callable[[str], AbstractContextManager[None]]
 
 
-class ObjectBatch(Rooms):
+class ObjectBatch(BaseBatch):
     """Rooms of one configured game of objects.
 
     `guard(room)` is entered around every call into the game; what it raises fails that room.

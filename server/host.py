@@ -20,9 +20,9 @@ import trio
 
 from cluster.journal import Journal
 from game.api import Game, Result
+from game.base_batch import Failure, StepResult
 from game.commands import TickCommands
 from game.evidence import pack_evidence
-from game.rooms import Failure, StepResult
 from netcode.control import realtime_bytes
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import ACKS

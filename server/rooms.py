@@ -23,6 +23,8 @@ EMPTY_ROOM_S = 5.0
 """How long a room without players is kept."""
 VARIANTS_MAX = 64
 """Sets of options of one game that may be played at once."""
+CONFIGURATIONS_KEPT = 256
+"""Configured games that are remembered by what was asked for: making one costs as much as twenty joins."""
 CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 CODE_LENGTH = 8
 """40 bits: trying a million codes a second finds one of a thousand private rooms in twenty minutes; nobody gets to."""
@@ -73,6 +75,7 @@ class Rooms:
         self._make_stage = make_stage
         self._rooms_max = rooms_max
         self._variants: dict[Options, list[Stage]] = {}
+        self._configurations: dict[tuple[tuple[str, str], ...], Game] = {}
         self._add_variant(game)
 
     @property
@@ -128,10 +131,18 @@ class Rooms:
         for name, value in wanted.items():
             if type(value) not in (int, str):
                 raise ProtocolError(ErrorCode.BAD_OPTION, f"option {name[:64]!r} is no whole number")
+        asked = tuple(sorted((name, str(value)) for name, value in wanted.items()))
+        found = self._configurations.get(asked)
+        if found is not None:
+            return found
         try:
-            return type(self.game)({**self.game.option, **wanted}, self.game.tick_hz)
+            found = type(self.game)({**self.game.option, **wanted}, self.game.tick_hz)
         except (BadOption, BadGame) as error:
             raise ProtocolError(ErrorCode.BAD_OPTION, str(error)) from None
+        if len(self._configurations) >= CONFIGURATIONS_KEPT:
+            del self._configurations[next(iter(self._configurations))]
+        self._configurations[asked] = found
+        return found
 
     def _variant(self, wanted: Mapping[str, Any]) -> list[Stage]:
         game = self._configured(wanted)

@@ -11,11 +11,11 @@ import msgpack
 import numpy as np
 
 from game.api import Column, Input, Option, RowGame
+from game.base_batch import BaseBatch
 from game.commands import Act, Command, TickCommands
 from game.errors import StepOverran
 from game.object_batch import ObjectBatch
 from game.objects import ObjectGame, Over, Private, Rng, Told
-from game.rooms import Rooms
 from game.rows import Rows
 
 
@@ -74,7 +74,7 @@ class Tally(RowGame):
 
 
 def tick(
-    batch: Rooms, *commands: Command, inputs: Mapping[tuple[str, int], Mapping[str, int]] | None = None
+    batch: BaseBatch, *commands: Command, inputs: Mapping[tuple[str, int], Mapping[str, int]] | None = None
 ) -> TickCommands:
     """A tick's commands; inputs by (room, seat), their `seq` counted on where none is given."""
     records = np.zeros(len(inputs or {}), batch.input_record)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from game.base_batch import BaseBatch, Failure
 from game.batch import Batch
 from game.commands import Command, Join
 from game.errors import BadEvidence, BadRoomData
 from game.evidence import pack_evidence, reproduce, unpack_evidence
 from game.object_batch import ObjectBatch, batch_for
-from game.rooms import Failure, Rooms
 from tests.game.games import Boom, Pile, Tally, act, acts, tick
 
 
-def failed(batch: Rooms, *commands: Command, light: int = 0) -> bytes:
+def failed(batch: BaseBatch, *commands: Command, light: int = 0) -> bytes:
     """The evidence of room "r", which fails over these."""
     inputs = {("r", 0): {"light": light, "add": 3}} if light else {}
     result = batch.step(tick(batch, *commands, inputs=inputs))

@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from game.base_batch import Failure, StepResult
 from game.commands import Act, Applied, Chat, Close, Command, Connect, Disconnect, Join, Leave, Quarantine
 from game.errors import BadGame, GameError, StepOverran, UnknownRoom
 from game.object_batch import ObjectBatch
-from game.rooms import Failure, StepResult
 from game.rows import EMPTY
 from tests.game.games import Boom, Pile, act, acts, tick
 

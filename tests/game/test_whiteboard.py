@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from game.base_batch import StepResult
 from game.commands import Join, Leave
 from game.object_batch import ObjectBatch
-from game.rooms import StepResult
 from game.whiteboard import ACT_POINTS_MAX, BOARD_POINTS_MAX, STROKE_POINTS_MAX, STROKES_MAX, Whiteboard
 from tests.game.games import acts, tick
 

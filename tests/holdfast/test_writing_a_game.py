@@ -11,9 +11,9 @@ import msgpack
 import numpy as np
 import pytest
 
+from game.base_batch import StepResult
 from game.commands import Act, Command, Join, Leave, TickCommands
 from game.object_batch import ObjectBatch, batch_for
-from game.rooms import StepResult
 from holdfast.games import make_game
 
 PAGE = Path(__file__).parents[2] / "docs" / "writing-a-game.md"

@@ -86,7 +86,7 @@ class StepResult:
     """XXH3-64 of every room's state after the tick, in row order."""
 
 
-class Rooms(ABC):
+class BaseBatch(ABC):
     """Rooms of one configured game, in rows."""
 
     def __init__(self, game: Game, capacity: int = 16) -> None:
