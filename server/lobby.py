@@ -7,7 +7,6 @@ by its code only. A player keeps one seat at a time.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from server.host import Host
 from server.rooms import Room
 from server.stage import Occupant
 
+LIST_EVERY_S = 0.5
 LISTED_MAX = 500
 LISTED_BYTES_MAX = messages.MESSAGE_MAX - 1024
 ROOMS_OPENED_MAX = 4
@@ -36,6 +36,9 @@ class Lobby:
     def __init__(self, hosts: dict[str, Host]) -> None:
         self.hosts = hosts
         self._openings = Buckets(OPENINGS_A_SECOND, OPENINGS_AT_ONCE)
+        self._listed: list[tuple[dict[str, Any], int]] = []
+        self._listed_at = float("-inf")
+        self._listed_of: list[frozenset[str]] = []
 
     @property
     def room_count(self) -> int:
@@ -43,29 +46,43 @@ class Lobby:
         return sum(len(host.rooms.by_id) for host in self.hosts.values())
 
     def list_rooms(self, request: messages.ListRooms) -> messages.Rooms:
-        """The open rooms, fullest first, as many as fit into a message."""
-        found: list[dict[str, Any]] = []
-        for name, host in self.hosts.items():
-            if request.game not in ("", name):
+        """The open rooms, fullest first, as many as fit into a message; up to LIST_EVERY_S old."""
+        found, size = list[dict[str, Any]](), 0
+        for entry, length in self._all_rooms():
+            full = request.open and entry["players"] >= entry["seats"]
+            if full or request.game not in ("", entry["game"]) or not _matches(entry["options"], request.options):
                 continue
-            for room in host.rooms.by_id.values():
-                game = room.stage.game
-                if room.code or (request.open and room.free_seats <= 0) or not _matches(game.option, request.options):
-                    continue
-                found.append(
-                    {
-                        "room": room.id,
-                        "game": name,
-                        "options": game.option,
-                        "players": room.taken_seats,
-                        "seats": game.seats,
-                        "tick": room.stage.batch.tick_of(room.id),
-                    }
-                )
+            size += length
+            if len(found) == LISTED_MAX or size > LISTED_BYTES_MAX:
+                break
+            found.append(entry)
+        return messages.Rooms(ref=request.ref, rooms=found)
+
+    def _all_rooms(self) -> list[tuple[dict[str, Any], int]]:
+        """What is told of every room that is not private, fullest first, and its bytes.
+
+        Looked at anew every LIST_EVERY_S, and when rooms have come or gone: a thousand of them cost 10 ms.
+        """
+        now, there = trio.current_time(), [frozenset(host.rooms.by_id) for host in self.hosts.values()]
+        if now - self._listed_at < LIST_EVERY_S and there == self._listed_of:
+            return self._listed
+        found = [
+            {
+                "room": room.id,
+                "game": name,
+                "options": room.stage.game.option,
+                "players": room.taken_seats,
+                "seats": room.stage.game.seats,
+                "tick": room.stage.batch.tick_of(room.id),
+            }
+            for name, host in self.hosts.items()
+            for room in host.rooms.by_id.values()
+            if not room.code
+        ]
         found.sort(key=lambda entry: (-entry["players"], entry["room"]))
-        sizes = itertools.accumulate(len(msgpack.packb(entry)) for entry in found[:LISTED_MAX])
-        fit = sum(size <= LISTED_BYTES_MAX for size in sizes)
-        return messages.Rooms(ref=request.ref, rooms=found[:fit])
+        self._listed = [(entry, len(msgpack.packb(entry))) for entry in found]
+        self._listed_at, self._listed_of = now, there
+        return self._listed
 
     def create(self, session: Session, request: messages.CreateRoom) -> messages.RoomCreated:
         """Open a room; raises ProtocolError."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from server.door import Door
 
 LOGIN_S = 10.0
-MESSAGES_AT_ONCE = 16
-"""Messages of one connection that are handled before other tasks may run."""
+PACKETS_AT_ONCE = 16
+"""Realtime packets of one connection that are handled before other tasks may run; of messages it is one."""
 UNKNOWN_BYTES_MAX = 16 * 1024
 """Bytes that a connection may send before it has logged in."""
 
@@ -83,7 +83,7 @@ class Visitor:
         for number, item in enumerate(self._channel.receive_data(data)):
             if self._link.closed is not None:
                 return
-            if number % MESSAGES_AT_ONCE == MESSAGES_AT_ONCE - 1:
+            if number and (number % PACKETS_AT_ONCE == 0 or not isinstance(item, bytes)):
                 await trio.lowlevel.checkpoint()
             await self._receive(item)
         if self._session is not None:
