@@ -34,7 +34,8 @@ SLICES_AT_ONCE = 4
 """Slices that a late clock makes up for before others may run."""
 UNREAD_MAX = 4096
 READ_AT_ONCE = 16
-"""Frames that full bots read before others may run: 2 ms of work."""
+"""Frames that full bots read before others may run: 2 ms of work; or a quarter of those that wait, if that is more,
+so that a late swarm does not fall behind without end."""
 RECEIVED_MAX = 256
 BUFFER_BYTES = 4 << 20
 _SO_RCVBUFFORCE = 33
@@ -211,7 +212,7 @@ class Swarm:
     async def _read_frames(self) -> None:
         while True:
             if self._unread:
-                self._read_now(READ_AT_ONCE)
+                self._read_now(max(READ_AT_ONCE, len(self._unread) // 4))
                 await trio.lowlevel.checkpoint()
             else:
                 self._came = trio.Event()

@@ -1,6 +1,6 @@
 """A player whose process is killed comes back into room and seat, inputs exact; too late, and the seat is free.
 
-Real processes, real sockets, SIGKILL. HOLDFAST_TEST_HOLD_S=30 runs it with the default hold instead of a short one.
+Real processes, real sockets, SIGKILL. TEST_HOLD_S=30 runs it with the default hold instead of a short one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import trio
 from game.rows import CONNECTED, EMPTY, HELD
 from tests.server.helpers import HANG_S, Node, running, until
 
-HOLD_S = float(os.environ.get("HOLDFAST_TEST_HOLD_S", "0"))
+HOLD_S = float(os.environ.get("TEST_HOLD_S", "0"))
 HOME = Path(__file__).parents[2]
 
 
