@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from bots.bot import Bot
 from bots.swarm import READ_AT_ONCE, UNREAD_MAX, Swarm
@@ -20,25 +22,31 @@ class Reader:
         self.read.append(data)
 
 
-async def test_frames_are_read_in_order_a_few_at_a_time_and_faster_when_many_wait() -> None:
+async def test_frames_are_read_in_order_a_few_at_a_time_and_faster_when_many_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reader, swarm = Reader(), Swarm()
     bot = cast(Bot, reader)
     frames = [b"%d" % number for number in range(2000)]
     for frame in frames:
         swarm.read_later(bot, frame, 10, 0.0, True)
     assert not reader.read
-    steps = [0]
+    portions, read_now = [], swarm._read_now
+
+    def read_and_count(frames_max: int) -> None:
+        portions.append(frames_max)
+        read_now(frames_max)
+
+    monkeypatch.setattr(swarm, "_read_now", read_and_count)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(swarm._read_frames)
-        while len(reader.read) < len(frames):
-            await trio.lowlevel.checkpoint()
-            if len(reader.read) > steps[-1]:
-                steps.append(len(reader.read))
+        await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert reader.read == frames
-    assert steps[1] == 500
-    assert steps[-2] >= len(frames) - READ_AT_ONCE
-    assert len(steps) < 40  # at READ_AT_ONCE each it would be 125
+    assert portions[0] == 500
+    assert portions[-1] == READ_AT_ONCE
+    assert portions == sorted(portions, reverse=True)
+    assert len(portions) < 40  # at READ_AT_ONCE each it would be 125
 
 
 def test_a_full_queue_is_read_at_once() -> None:
