@@ -18,7 +18,7 @@ import xxhash
 
 from game import roster
 from game.api import Event, Game, Result
-from game.commands import Act, Close, Command, Leave, Quarantine, TickCommands, input_record_dtype
+from game.commands import Act, Close, Command, HandOff, Leave, Quarantine, TickCommands, input_record_dtype
 from game.errors import GameError, UnknownRoom
 from game.ledger import Ledger
 from game.rows import EMPTY, HELD, RowLayout, Rows
@@ -57,6 +57,8 @@ class Failure:
     """The command whose hook raised; None when the step did."""
     acts: tuple[tuple[int, bytes], ...] = ()
     """Of an object game's step that raised: seat and act, in order."""
+    view_of: int = -1
+    """The seat whose view of an object room could not be made."""
 
 
 @attrs.frozen
@@ -82,6 +84,8 @@ class StepResult:
     """Rooms whose game raised: as they were before the hook or the step that did. They are still here; close them."""
     closed: list[str] = attrs.field(factory=list)
     """Rooms that were told Close or Quarantine: they are gone."""
+    handed: list[str] = attrs.field(factory=list)
+    """Rooms that were told HandOff, stepped like any other: this was their last tick here. They are still here."""
     hashes: list[int] = attrs.field(factory=list)
     """XXH3-64 of every room's state after the tick, in row order."""
 
@@ -120,7 +124,7 @@ class BaseBatch(ABC):
     def save(self, room: str) -> bytes:
         """A room's whole state as bytes (see `game.save`)."""
         row = self._row(room)
-        one = self.rows.take([row])
+        one = self._one = self.rows.take([row], into=self._one)
         saved = SavedRoom(room, int(one.tick[0]), one.pack()[0].tobytes(), self.ledgers[row], self._objects_of(row))
         return pack_room(self.layout.game, saved)
 
@@ -130,7 +134,9 @@ class BaseBatch(ABC):
         `force`: take a room of other code or options, which this game may continue otherwise, or not at all.
         """
         saved = unpack_room(self.layout.game, data, self.layout.row_bytes, force=force)
-        one = Rows(self.layout, capacity=1, n=1)
+        one = self._one = self._one or Rows(self.layout, capacity=1, n=1)
+        one.emitted.clear()
+        one.ended.clear()
         one.unpack(0, saved.row)
         self._add(saved.room, one, saved.ledger, saved.objects)
         return saved.room
@@ -187,6 +193,11 @@ class BaseBatch(ABC):
         packed = memoryview(self.rows.pack().reshape(-1).data)
         size, digest = self.layout.row_bytes, xxhash.xxh3_64_intdigest
         return [digest(packed[at : at + size]) for at in range(0, size * self.rows.n, size)]
+
+    def hash_of(self, room: str) -> int:
+        """XXH3-64 over the packed bytes of one room."""
+        one = self._one = self.rows.take([self._row(room)], into=self._one)
+        return xxhash.xxh3_64_intdigest(one.pack()[0].tobytes())
 
     def _row(self, room: str) -> int:
         try:
@@ -251,6 +262,9 @@ class BaseBatch(ABC):
             return
         if isinstance(command, Close | Quarantine):
             result.closed.append(room)
+            return
+        if isinstance(command, HandOff):
+            result.handed.append(room)
             return
         one = self._one = self.rows.take([row], into=self._one)
         try:

@@ -116,6 +116,23 @@ class Close(Command):
 
 
 @attrs.frozen
+class Recovered(Command):
+    """The room has a new owner after its old one was lost: every occupied seat is held for `hold_ticks` from now on, so
+    that nobody is thrown out because a node was away."""
+
+    kind = "recovered"
+    hold_ticks: int
+
+
+@attrs.frozen
+class HandOff(Command):
+    """The room's last tick here: its owner steps it no more, and gives it to `target`. Nothing in the room changes."""
+
+    kind = "handoff"
+    target: str
+
+
+@attrs.frozen
 class Quarantine(Command):
     """The room failed at this tick: it is dropped, and a replay does not try its step again."""
 
@@ -123,8 +140,11 @@ class Quarantine(Command):
 
 
 COMMANDS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (Join, Leave, Disconnect, Connect, Skip, Act, Chat, Applied, Close, Quarantine)
-}
+    cls.kind: cls
+    for cls in (
+        Join, Leave, Disconnect, Connect, Skip, Act, Chat, Applied, Recovered, HandOff, Close, Quarantine,
+    )
+}  # fmt: skip
 
 
 def input_record_dtype(input_dtype: np.dtype[Any]) -> np.dtype[Any]:

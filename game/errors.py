@@ -49,3 +49,17 @@ class NotDeterministic(GameError):
 
 class BadCommands(GameError):
     """Bytes that are no record of a tick's commands."""
+
+
+TEXT_MAX = 300
+
+
+def error_text(error: BaseException) -> str:
+    """Type and text of whatever a game raised, at most TEXT_MAX characters that can always be written, even when its
+    own `__str__` raises."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it has no text)"
+    told = f"{type(error).__name__}: {text}"[:TEXT_MAX]
+    return told.encode("utf-8", "replace").decode()

@@ -45,6 +45,8 @@ class Ledger:
     sizes: deque[int] = attrs.field(factory=lambda: deque(maxlen=EVENTS_KEPT), init=False)
     """Bytes of each kept event."""
     kept_bytes: int = attrs.field(default=0, init=False)
+    dropped: tuple[int, int] = (0, -1)
+    """Id of the newest event that is kept no longer; (0, -1) while all are."""
 
     def seat_of(self, account: str) -> int | None:
         """The seat that an account holds, if any."""
@@ -63,13 +65,17 @@ class Ledger:
         data = packb(_fields(event))
         if len(self.sizes) == EVENTS_KEPT:
             self.kept_bytes -= self.sizes[0]
+            self._drop(self.events[0])
         self.events.append(event)
         self.sizes.append(len(data))
         self.kept_bytes += len(data)
         while self.kept_bytes > EVENTS_KEPT_BYTES and len(self.sizes) > 1:
-            self.events.popleft()
+            self._drop(self.events.popleft())
             self.kept_bytes -= self.sizes.popleft()
         return xxhash.xxh3_64_intdigest(data, digest)
+
+    def _drop(self, event: Event) -> None:
+        self.dropped = event.tick, event.index
 
     def encode(self) -> bytes:
         """Canonical bytes."""
@@ -78,6 +84,7 @@ class Ledger:
                 [None if p is None else attrs.astuple(p) for p in self.players],
                 [_fields(event) for event in self.events],
                 [attrs.astuple(result) for result in self.outbox.values()],
+                self.dropped,
             ]
         )
 
@@ -85,10 +92,11 @@ class Ledger:
     def decode(cls, data: bytes) -> Ledger:
         """Inverse of `encode`; raises BadRoomData."""
         try:
-            players, events, outbox = msgpack.unpackb(data, use_list=True, strict_map_key=False)
+            players, events, outbox, dropped = msgpack.unpackb(data, use_list=True, strict_map_key=False)
             ledger = cls([None if p is None else Player(*p) for p in players])
             for tick, index, kind, data, *seat in events:
                 ledger.keep(Event(tick, index, kind, tuple(data), *seat), 0)
+            ledger.dropped = (int(dropped[0]), int(dropped[1]))
             ledger.outbox = {fields[0]: Result(*fields) for fields in outbox}
         except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise BadRoomData(f"the room's ledger is damaged: {error}") from error

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import attrs
 
 from game.api import Event, Result
-from game.commands import Applied, Chat, Command, Connect, Disconnect, Join, Leave, Skip
+from game.commands import Applied, Chat, Command, Connect, Disconnect, Join, Leave, Recovered, Skip
 from game.errors import GameError, RoomFull, SeatGone
 from game.ledger import Ledger, Player, fold
 from game.objects import Said
@@ -59,6 +59,10 @@ def apply(hooks: Hooks, one: Rows, ledger: Ledger, command: Command) -> Change:
             for op_id in command.op_ids:
                 if ledger.outbox.pop(op_id, None) is not None:
                     _note(one, "applied", op_id)
+        case Recovered():
+            for seat in range(one.seated.shape[1]):
+                if one.seated[0, seat] != EMPTY:
+                    _hold(hooks, one, seat, command.hold_ticks)
         case Leave() | Disconnect() | Connect() | Skip() | Chat():
             if means_current(one, 0, command.seat, command.generation):
                 _of_seat(hooks, one, ledger, command, change)
@@ -109,9 +113,7 @@ def _of_seat(
             change.vacated.append((seat, command.generation, int(one.last_seq[0, seat]), int(one.applied[0, seat])))
             _event(one, ledger, change, "left", seat, "" if player is None else player.name)
         case Disconnect():
-            one.seated[0, seat] = HELD
-            one.held_until[0, seat] = int(one.tick[0]) + command.hold_ticks
-            _let_go(hooks, one, seat)
+            _hold(hooks, one, seat, command.hold_ticks)
         case Connect():
             one.seated[0, seat] = CONNECTED
             one.held_until[0, seat] = 0
@@ -124,6 +126,12 @@ def _of_seat(
                 _event(one, ledger, change, "skipped", seat, command.first, command.last)
         case Chat():
             _event(one, ledger, change, "chat", seat, command.text)
+
+
+def _hold(hooks: Hooks, one: Rows, seat: int, hold_ticks: int) -> None:
+    one.seated[0, seat] = HELD
+    one.held_until[0, seat] = int(one.tick[0]) + hold_ticks
+    _let_go(hooks, one, seat)
 
 
 def _let_go(hooks: Hooks, one: Rows, seat: int) -> None:

@@ -1,6 +1,6 @@
 """One room as bytes, and back.
 
-    | "HFR1" | u32 header length | header (msgpack) | row bytes | ledger (msgpack) | objects | u64 XXH3 of all before |
+    | "HFR2" | u32 header length | header (msgpack) | row bytes | ledger (msgpack) | objects | u64 XXH3 of all before |
 
 The header names the game, its fingerprint (code and options), its version, the room and its tick, and how long the
 parts are. `objects` is the state of an object room (msgpack), empty for a room of rows. Every number is little-endian.
@@ -20,7 +20,7 @@ from game.api import Game
 from game.errors import BadRoomData
 from game.ledger import Ledger, packb
 
-MAGIC = b"HFR1"
+MAGIC = b"HFR2"
 _LENGTH = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<Q")
 

@@ -1,11 +1,16 @@
-"""`holdfast serve`: one node in this process, until SIGTERM or Ctrl-C."""
+"""`holdfast serve`: one node in this process, or several under a supervisor, until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from typing import TYPE_CHECKING
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 import trio
 
@@ -15,34 +20,56 @@ from holdfast.options import settings_options
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from server.node import PlayedGame
+    from server.node import Identity, PlayedGame, Running
+
+FENCED = 75
+"""Exit code of a node that was taken for dead; a supervisor starts it anew."""
 
 
 @click.command()
 @settings_options()
 def serve(settings: Settings) -> int:
-    """Run a server until Ctrl-C or SIGTERM.
+    """Run a server until Ctrl-C or SIGTERM. Its rooms go on at the next start.
 
     \b
     holdfast serve
     holdfast serve --port 7777 --tick-hz 20 -o match_s=60
     holdfast serve --game my_game:MyGame
     holdfast serve --game arena,whiteboard
+    holdfast serve --nodes 3
     """
     from holdfast.logs import configure
-    from server.node import StartFailed
 
     configure(settings.log_level, settings.log_format)
     raise_file_limit()
     games = played_games(settings)
-    failed = ""
+    if settings.nodes > 1:
+        if settings.journal == "off":
+            raise click.UsageError("--nodes needs a journal: without one no room outlives its process")
+        return _run(_supervise, settings)
+    return _run(_serve, settings, games, None)
+
+
+def _run(main: Any, *arguments: Any) -> int:
+    from server.listeners import CannotListen
+    from server.node import NodeFenced, StartFailed
+
+    failed, code = "", 0
     try:
-        trio.run(_serve, settings, games)
-    except* StartFailed as group:  # not raised from in here: Python before 3.11.4 wraps what is
-        failed = str(group.exceptions[0])
+        trio.run(main, *arguments)
+    except* (StartFailed, CannotListen) as group:  # not raised from in here: Python before 3.11.4 wraps what is
+        failed = str(_first(group))
+    except* NodeFenced:
+        code = FENCED
     if failed:
         raise click.UsageError(failed)
-    return 0
+    return code
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def played_games(settings: Settings) -> list[PlayedGame]:
@@ -64,14 +91,39 @@ def played_games(settings: Settings) -> list[PlayedGame]:
     return games
 
 
-async def _serve(settings: Settings, games: list[PlayedGame]) -> None:
+# -- one node ----------------------------------------------------------------------------------------------------------
+
+
+async def _serve(settings: Settings, games: list[PlayedGame], identity: Identity | None) -> None:
     from server.node import run_node
 
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signals, stop)
-        await run_node(settings, games, stop=stop)
+        started = _nothing
+        if identity is not None:
+            started = partial(_started, nursery, stop)
+        await run_node(settings, games, stop=stop, started=started, identity=identity)
         nursery.cancel_scope.cancel()
+
+
+def _nothing(_: Running) -> None:
+    pass
+
+
+def _started(nursery: trio.Nursery, stop: trio.Event, running: Running) -> None:
+    """A node of several: tell the supervisor, and hear what it tells."""
+    from server.supervisor import words_from
+
+    def take(words: dict[str, Any]) -> None:
+        if "dead" in words:
+            running.tenure.died(words["dead"])
+            running.rescuer.call()
+        if "stop" in words:
+            stop.set()
+
+    print(json.dumps({"started": running.address.port}), flush=True)
+    nursery.start_soon(words_from, 0, take)
 
 
 async def stop_on_signals(stop: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -82,3 +134,66 @@ async def stop_on_signals(stop: trio.Event, task_status: trio.TaskStatus[None] =
             if stop.is_set():
                 os._exit(1)
             stop.set()
+
+
+# -- several nodes -----------------------------------------------------------------------------------------------------
+
+
+async def _supervise(settings: Settings) -> None:
+    import structlog
+
+    from server.listeners import resolve, shared_socket
+    from server.supervisor import Supervisor
+
+    log = structlog.get_logger("holdfast.supervisor")
+    family, address = resolve(settings.host, settings.port)
+    with shared_socket(family, address) as front:  # bound and not listening: it keeps the number, and takes nobody
+        port = front.getsockname()[1]
+        nodes = [f"{settings.node}-{number}" for number in range(1, settings.nodes + 1)]
+        supervisor = Supervisor(nodes, partial(node_command, settings, port))
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stop_on_signals, stop)
+
+            async def tell() -> None:
+                ports = await supervisor.started()
+                log.info("nodes_started", host=settings.host, port=port, nodes=ports)
+
+            nursery.start_soon(tell)
+            await supervisor.run(stop)
+            nursery.cancel_scope.cancel()
+
+
+def node_command(settings: Settings, front_port: int, node: str, incarnation: str) -> list[str]:
+    """What starts a node's process; see `node_main`."""
+    told = {
+        "settings": {
+            name: str(value) if isinstance(value, Path) else value for name, value in attrs.asdict(settings).items()
+        },
+        "identity": [node, incarnation, front_port],
+        "path": sys.path,
+    }
+    return [sys.executable, "-m", "holdfast.serve", json.dumps(told)]
+
+
+def node_main(told: dict[str, Any]) -> int:
+    """A node's process under a supervisor."""
+    from holdfast.logs import configure
+    from server.node import Identity
+
+    sys.path.extend(part for part in told["path"] if part not in sys.path)
+    fields = told["settings"]
+    for name in ("data", "tls_cert", "tls_key"):
+        fields[name] = None if fields[name] is None else Path(fields[name])
+    settings = Settings(**{**fields, "nodes": 1})
+    configure(settings.log_level, settings.log_format)
+    raise_file_limit()
+    try:
+        return _run(_serve, settings, played_games(settings), Identity(*told["identity"]))
+    except click.UsageError as error:
+        click.echo(f"holdfast: {error.message}", err=True)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(node_main(json.loads(sys.argv[1])))

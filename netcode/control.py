@@ -53,10 +53,11 @@ SERVER_ACCEPTS: dict[State, frozenset[type[Message]]] = {
 }
 CLIENT_ACCEPTS: dict[State, frozenset[type[Message]]] = {
     State.FRESH: frozenset({messages.Hello, messages.Error}),
-    State.GREETED: frozenset({messages.Welcome, messages.Pong, messages.Error}),
+    State.GREETED: frozenset({messages.Welcome, messages.Redirect, messages.Pong, messages.Error}),
     State.ENTERING: frozenset(),
     State.MEMBER: frozenset(
         {
+            messages.Redirect,
             messages.Rooms,
             messages.RoomCreated,
             messages.Seated,

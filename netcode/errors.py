@@ -38,6 +38,7 @@ class ErrorCode(enum.Enum):
     NOT_ALLOWED = (30, "not_allowed", False)
     LIMITED = (31, "limited", True)
     SHUTTING_DOWN = (40, "shutting_down", True)
+    ROOM_MOVING = (41, "room_moving", True)
     INTERNAL = (50, "internal", True)
 
     def __init__(self, number: int, wire_name: str, retryable: bool) -> None:

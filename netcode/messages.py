@@ -26,6 +26,7 @@ ACT_MAX = 4096
 PART_MAX = 32 * 1024
 """Bytes of one part of an object room's whole view."""
 CODE_MAX = 16
+TICKET_MAX = 256
 
 
 # -- field kinds: a validator that raises ValueError, so that both ends check the same limits --------------------------
@@ -122,7 +123,9 @@ class Login(Message):
 class Resume(Message):
     """Take a session up again after its connection was lost, instead of `Login`; answered by `Welcome` with fresh keys.
 
-    A seat that still waits follows by `Seated`, and the events of its room after (event_tick, event_index).
+    A seat that still waits follows by `Seated`, and the events of its room after (event_tick, event_index). `above`:
+    answer only when the session's room has an epoch higher than this, for a client that still has its old connection
+    (0: at once). `ticket`: that of the `Redirect` that has led here.
     """
 
     kind = "resume"
@@ -130,6 +133,8 @@ class Resume(Message):
     secret: bytes = blob(32, 32)
     event_tick: int = whole(0, 2**32 - 1, default=0)
     event_index: int = whole(0, 2**32 - 1, default=0)
+    above: int = whole(0, 2**32 - 1, default=0)
+    ticket: bytes = blob(0, TICKET_MAX, default=b"")
 
 
 @attrs.frozen(kw_only=True)
@@ -231,6 +236,23 @@ class Welcome(Message):
 
 
 @attrs.frozen(kw_only=True)
+class Redirect(Message):
+    """Another node is the right one: resume the session at this address, with the ticket.
+
+    As an answer to `Resume`, `Join` or `CreateRoom` (by `ref`): ask the same there. Unasked: the room of one's seat is
+    about to move there; a client that resumes there with `above` set to its epoch, and keeps this connection until it
+    is answered, sees no pause. `room` and `epoch` tell what is found there.
+    """
+
+    kind = "redirect"
+    host: str = text(255)
+    port: int = whole(1, 65535)
+    ticket: bytes = blob(0, TICKET_MAX)
+    room: str = text(64, default="")
+    epoch: int = whole(0, 2**32 - 1, default=0)
+
+
+@attrs.frozen(kw_only=True)
 class Rooms(Message):
     """The rooms: maps of room (its id), game, options, players, seats, tick; fullest first."""
 
@@ -316,10 +338,11 @@ class Events(Message):
 
 @attrs.frozen(kw_only=True)
 class Pong(Message):
-    """Answer to `Ping`."""
+    """Answer to `Ping`. `suspended`: the node has lost touch with its store, and its rooms wait."""
 
     kind = "pong"
     time_us: int = whole()
+    suspended: bool = flag(default=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -359,7 +382,7 @@ MESSAGES: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
         Hello, Login, Resume, ListRooms, CreateRoom, Join, Leave, Chat, Act, Ping, StatsRequest,
-        Welcome, Rooms, RoomCreated, Seated, Part, Left, Events, Pong, Stats, Error,
+        Welcome, Redirect, Rooms, RoomCreated, Seated, Part, Left, Events, Pong, Stats, Error,
     )
 }  # fmt: skip
 _FIELDS = {kind: frozenset(attrs.fields_dict(cls)) for kind, cls in MESSAGES.items()}

@@ -54,6 +54,10 @@ class Session:
     """Id of the join that waits for its tick; "" when none does."""
     profile: dict[str, Any] = attrs.field(factory=dict)
     """What a game is told of the player."""
+    record: Any = None
+    """What all nodes know of the session (`cluster.model.SessionRecord`), as this one has written it last."""
+    ticket: Any = None
+    """What the session was sent here for (`cluster.tickets.Ticket`), until it has asked for it."""
     budget: Any = None
     """What the server still lets the session ask for (`server.limits.SessionBudget`)."""
     by_datagram: bool | None = None

@@ -215,6 +215,22 @@ class ByteLink:
                 return data
         raise LinkClosed(self.closed or CloseReason.LOCAL)
 
+    async def until_hung_up(self) -> None:
+        """Wait until the peer has gone, for somebody who neither reads nor writes meanwhile; for ever when it says
+        something instead."""
+        while not self._is_closed() and not self._undelivered:
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+                if self._socket.recv(1, socket.MSG_PEEK):
+                    break
+                return
+            except (BlockingIOError, InterruptedError):
+                continue
+            except (OSError, trio.ClosedResourceError):
+                return
+        if not self._is_closed():
+            await trio.sleep_forever()
+
     async def flush(self) -> None:
         """Wait until the outbox is empty. Raises `LinkClosed`."""
         await trio.lowlevel.checkpoint()

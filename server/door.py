@@ -1,6 +1,7 @@
 """The front door: who comes in, under which session, and who has to go.
 
     accept ─► handshake ─► Visitor: Hello, Login / Resume, requests … ─► connection lost ─► seat held, session waits
+                                             └─► its room is elsewhere: Redirect, and the connection ends
 
 Here sessions begin, change their connection and end; `server.visitor` is one connection's talk. When too many
 connections have not logged in, the oldest of them makes way for the newest.
@@ -14,27 +15,32 @@ import ssl
 import structlog
 import trio
 
+from cluster.model import SessionRecord
 from netcode import messages
 from netcode.certificate import is_loopback
 from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
-from netcode.limits import HalfOpen
+from netcode.limits import Buckets, HalfOpen
 from netcode.messages import Message
 from netcode.realtime import ServerEnd
 from netcode.seal import Suite
 from netcode.session import Session, SessionTable, secret_hash
-from netcode.tcp import ByteLink, HandshakeFailed
+from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
 from profiles import ProfileInputError, Profiles, ProfileStoreError
 from server.limits import Limits
 from server.lobby import Lobby
 from server.memory import Relief
 from server.metrics import Metrics
+from server.registry import Elsewhere, Registry
+from server.tenure import Tenure
 from server.visitor import LOGIN_S, Visitor
 
 PROFILE_SLICE = ("rating", "xp", "matches", "wins")
 """What a game is told of a player who joins; journaled with the join."""
 HALF_OPEN_MAX = 1024
 """Connections that have not logged in; one more ends the oldest of them."""
+RESUMES_A_SECOND, RESUMES_AT_ONCE = 2.0, 16
+"""How often one session may be taken up again."""
 SUITE = Suite.AES_256_GCM
 
 log = structlog.get_logger("holdfast.door")
@@ -48,6 +54,8 @@ class Door:
         *,
         sessions: SessionTable,
         lobby: Lobby,
+        registry: Registry,
+        tenure: Tenure,
         profiles: Profiles,
         metrics: Metrics,
         limits: Limits,
@@ -57,6 +65,7 @@ class Door:
         nursery: trio.Nursery,
     ) -> None:
         self._sessions, self._lobby, self._profiles = sessions, lobby, profiles
+        self._registry, self._tenure = registry, tenure
         self._metrics, self._limits = metrics, limits
         self._tls = tls
         self._udp_port = udp_port
@@ -67,6 +76,7 @@ class Door:
         """Connections that have not logged in yet."""
         self._turn = trio.Lock()
         self._relief = Relief()
+        self._resumes = Buckets(RESUMES_A_SECOND, RESUMES_AT_ONCE)
         self.closing = False
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -134,33 +144,98 @@ class Door:
             profile={name: getattr(profile, name) for name in PROFILE_SLICE},
             budget=self._limits.session(),
         )
-        replaced = self._sessions.add(session)
-        if replaced is not None:
-            self.end(replaced, ProtocolError(ErrorCode.SESSION_REPLACED, "this player logged in elsewhere"))
+        room = await self._registry.opened(session)
+        self._add(session)
         self._metrics.sessions_opened += 1
-        self._welcome(session, keys, login.ref, secret, self._lobby.held_room(session.account))
+        self._welcome(session, keys, login.ref, secret, self._lobby.held.room_of(session.account) or room)
         return session
 
-    def resume(self, link: ByteLink, request: messages.Resume) -> Session:
-        """Take a session up again under fresh keys; raises ProtocolError."""
+    async def resume(self, link: ByteLink, request: messages.Resume) -> Session | messages.Redirect:
+        """Take a session up again under fresh keys, or tell where its room is; raises ProtocolError."""
         self._may_enter(link)
-        now = trio.current_time()
         try:
-            session = self._sessions.find(request.session, request.secret)
-        except ProtocolError:
-            self._limits.failed_log_in(link.peer[0], now)
+            record = await self._registry.find(request.session, request.secret)
+        except ProtocolError as error:
+            if error.code is ErrorCode.SESSION_GONE:
+                self._limits.failed_log_in(link.peer[0], trio.current_time())
             raise
-        end, keys = self._fresh_end()
-        was_here = session.lost_at is None
-        before = self._sessions.resume(session, end, link, now)
-        if was_here:
-            replaced = ProtocolError(ErrorCode.SESSION_REPLACED, "this session goes on over another connection")
-            self._say_goodbye(before, replaced)
+        if not self._resumes.take(record.session, trio.current_time()):
+            raise ProtocolError(ErrorCode.LIMITED, "this session is taken up too often; wait a moment")
+        known, ticket = self._sessions.by_id.get(record.session), self._registry.ticket(request.ticket)
+        room = record.room if known is None or known.seat is None else known.seat.room
+        if room:
+            where = await self._locate(link, room, request.above)
+            if isinstance(where, Elsewhere):
+                hops = 0 if ticket is None else ticket.hops
+                return self._registry.redirect(
+                    where.member, record.session, "resume", ref=request.ref, room=room, epoch=where.epoch, hops=hops
+                )
+        record = await self._registry.serve(await self._registry.find(request.session, request.secret))
+        (end, keys), now = self._fresh_end(), trio.current_time()
+        session = self._sessions.by_id.get(record.session)
+        if session is None:
+            session = self._adopt(record, end, link, now)
+            self._lobby.take_over(session, record.room)
+        else:
+            was_here = session.lost_at is None
+            before = self._sessions.resume(session, end, link, now)
+            if was_here:
+                replaced = ProtocolError(ErrorCode.SESSION_REPLACED, "this session goes on over another connection")
+                self._say_goodbye(before, replaced)
+            if session.seat is None:
+                self._lobby.take_over(session, record.room)
+        session.generation, session.record, session.ticket = record.generation, record, ticket
         self._metrics.sessions_resumed += 1
         room = "" if session.seat is None else session.seat.room
         self._welcome(session, keys, request.ref, request.secret, room)
         self._lobby.resumed(session, (request.event_tick, request.event_index))
         return session
+
+    async def _locate(self, link: ByteLink, room: str, above: int) -> Elsewhere | str:
+        """Where a room is, however long that takes; raises LinkClosed when the player does not wait for it."""
+        found: Elsewhere | str | None = None
+
+        async def look() -> None:
+            nonlocal found
+            found = await self._registry.locate(room, above)
+            nursery.cancel_scope.cancel()
+
+        failed: ProtocolError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(look)
+                await link.until_hung_up()
+                nursery.cancel_scope.cancel()
+        except* ProtocolError as group:
+            failed = next(error for error in group.exceptions if isinstance(error, ProtocolError))
+        if failed is not None:
+            raise failed
+        if found is None:
+            raise LinkClosed(CloseReason.RESET)
+        return found
+
+    def _adopt(self, record: SessionRecord, end: ServerEnd, link: ByteLink, now: float) -> Session:
+        """A session that another node has served so far."""
+        session = Session(
+            record.session,
+            record.account,
+            record.name,
+            record.secret_hash,
+            end,
+            now,
+            now,
+            link,
+            profile=record.profile,
+            budget=self._limits.session(),
+        )
+        self._add(session)
+        return session
+
+    def _add(self, session: Session) -> None:
+        replaced = self._sessions.add(session)
+        if replaced is not None:
+            same = replaced.account == session.account
+            self.end(replaced, LOGGED_IN_ELSEWHERE if same else MADE_WAY)
 
     def _may_enter(self, link: ByteLink) -> None:
         if self.closing:
@@ -196,7 +271,7 @@ class Door:
         )
 
     def end(self, session: Session, error: ProtocolError) -> None:
-        """End a session for good: its player is told, its seat is held for its account."""
+        """End a session on this node: its player is told, its seat is held for its account."""
         self._sessions.remove(session)
         self._lobby.forget(session)
         self._say_goodbye(session.link, error)
@@ -223,9 +298,13 @@ class Door:
                 self.lose(session, ProtocolError(ErrorCode.TIMED_OUT, f"not heard for {idle_s:g} s"))
             for session in self._sessions.expired(now, self._resume_s):
                 if session.seat is None:  # a seat is held in ticks of its room, which may be slower
-                    self.end(session, GONE)
+                    self._end_for_good(session)
             for session in self._sessions.outlived(now):
-                self.end(session, GONE)
+                self._end_for_good(session)
+
+    def _end_for_good(self, session: Session) -> None:
+        self.end(session, GONE)
+        self._registry.over(session)
 
     def close_all(self) -> None:
         """Tell everybody that this server goes away."""
@@ -233,18 +312,18 @@ class Door:
         for session in list(self._sessions.by_id.values()):
             self.end(session, ProtocolError(ErrorCode.SHUTTING_DOWN, "this server is shutting down"))
 
-    def handle(self, session: Session, message: Message) -> Message | None:
+    async def handle(self, session: Session, message: Message) -> Message | None:
         """Answer one request of a session; None: the answer comes later. Raises ProtocolError."""
         now = trio.current_time()
         match message:
             case messages.Ping():
-                return messages.Pong(ref=message.ref, time_us=message.time_us)
+                return messages.Pong(ref=message.ref, time_us=message.time_us, suspended=not self._tenure.held)
             case messages.ListRooms():
-                return self._lobby.list_rooms(message)
+                return self._lobby.listing.tell(message)
             case messages.CreateRoom():
-                return self._lobby.create(session, message)
+                return await self._lobby.create(session, message)
             case messages.Join():
-                self._lobby.join(session, message)
+                return await self._lobby.join(session, message)
             case messages.Leave():
                 host, occupant = self._lobby.seat_of(session)
                 host.seating.leave(occupant, message.ref)
@@ -279,3 +358,5 @@ def _host_of(stream: trio.SocketStream) -> str:
 
 
 GONE = ProtocolError(ErrorCode.SESSION_GONE, "the session is over; log in again")
+LOGGED_IN_ELSEWHERE = ProtocolError(ErrorCode.SESSION_REPLACED, "this player logged in elsewhere")
+MADE_WAY = ProtocolError(ErrorCode.SESSION_GONE, "the server is full, and you had been away for longest; log in again")

@@ -14,27 +14,32 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
+import attrs
 import structlog
 import trio
 
 from cluster.journal import Journal
 from game.api import Game, Result
-from game.base_batch import Failure, StepResult
-from game.commands import TickCommands
+from game.base_batch import Failure
+from game.commands import Quarantine
+from game.errors import error_text
 from game.evidence import pack_evidence
 from netcode.control import realtime_bytes
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import ACKS
 from netcode.seal import PLAINTEXT_MAX, DatagramType
+from netcode.session import Session
 from server.datagrams import RECEIVED_MAX, Datagrams
 from server.evidence import EvidenceFolder
-from server.gate import Gate
+from server.gate import Gate, Right
+from server.held import HeldSeats
+from server.housekeeping import Housekeeping
 from server.metrics import Metrics
 from server.outcome import Outcome
 from server.rooms import Rooms
 from server.row_stage import RowOccupant
 from server.seating import Seating
+from server.snapshots import Snapshots
 from server.stage import Stage
 
 CATCH_UP_MAX = 3
@@ -46,6 +51,24 @@ log = structlog.get_logger("holdfast.host")
 _CONTROL_FRAME = bytes([DatagramType.FRAME])
 
 
+@attrs.frozen
+class Services:
+    """What all hosts of a node share."""
+
+    right: Right
+    journal: Journal
+    snapshots: Snapshots
+    housekeeping: Housekeeping
+    datagrams: Datagrams
+    metrics: Metrics
+    evidence: EvidenceFolder
+    held: HeldSeats
+    left: Callable[[Session], None]
+    """Is told of sessions that have no seat any more."""
+    deliver: Callable[[str, str, list[Result]], None]
+    """Takes match results of a room (game, room, results) to the profiles."""
+
+
 class Host:
     """Rooms of one game, ticked at its rate. All of it runs in one task but the gate's."""
 
@@ -53,25 +76,21 @@ class Host:
         self,
         game: Game,
         make_stage: Callable[[Any], Stage],
+        services: Services,
         *,
         spec: str,
         phases: int,
         hold_s: float,
-        rooms_max: int,
-        journal: Journal,
-        datagrams: Datagrams,
-        metrics: Metrics,
-        evidence: EvidenceFolder,
-        deliver: Callable[[str, str, list[Result]], None],
     ) -> None:
         self.game = game
-        self.rooms = Rooms(game, make_stage, phases=phases, rooms_max=rooms_max)
-        self.seating = Seating(self.rooms, hold_s)
+        self.rooms = Rooms(game, make_stage, phases=phases)
+        self.seating = Seating(self.rooms, hold_s, services.held, services.left)
+        self.opening = trio.Lock()
+        """Held by whoever looks for a room and opens one if there is none: those who wait find it then."""
+        self._services = services
         self._spec = spec
-        self._journal, self._datagrams, self._metrics = journal, datagrams, metrics
-        self._evidence = evidence
-        self._deliver = deliver
-        self._gate = Gate()
+        self._metrics, self._datagrams = services.metrics, services.datagrams
+        self._gate = Gate(services.right)
 
     async def run(self) -> None:
         """Tick until cancelled. Raises JournalFenced when this node may run its rooms no longer."""
@@ -89,6 +108,8 @@ class Host:
             deadline = start + slot * slot_s
             await trio.sleep_until(deadline)
             await self._gate.until_free()
+            if not self._services.right.held:
+                await self._services.right.until_held()
             now = trio.current_time()
             missed = int((now - deadline) / tick_s)
             if missed > CATCH_UP_MAX:
@@ -112,36 +133,43 @@ class Host:
         for _ in range(RECEIVED_BATCHES_MAX):
             if self._datagrams.receive() < RECEIVED_MAX:
                 break
-        made = [(stage, commands, stage.step(commands)) for stage in stages for commands in [stage.collect()]]
-        append = self._journal.begin(self._record(made) if self._journal.wanted else b"")
-        outcome = Outcome()
+        services, outcome, made = self._services, Outcome(), []
+        for stage in stages:
+            rooms, ticks = list(stage.batch.ids), stage.batch.rows.tick.copy()
+            commands = stage.collect()
+            result = stage.step(commands)
+            made.append((stage, commands, result))
+            if services.journal.wanted:
+                outcome.records.append(stage.record(rooms, ticks, commands, result))
+        append = services.journal.begin(outcome.records)
         for stage, commands, result in made:
             self._metrics.inputs_applied += len(commands.inputs)
             outcome.results.extend(result.results)
             self.seating.settle(stage, result, outcome)
-            outcome.messages.extend(stage.tell(result))
+            for session, data in stage.tell(result):
+                outcome.message(session, data)
             for room, failure in result.failed.items():
                 self._quarantine(stage, room, failure, outcome)
+            for room in result.closed:
+                self._closed(stage, room, outcome)
+            self._close_unseen(outcome)
             readers, frames = stage.frames()
             outcome.readers.extend(readers)
             outcome.frames.extend(frames)
+            outcome.snapshots.extend(services.snapshots.take(stage, services.journal.position))
         self._gate.hold(append, lambda: self._release(outcome))
-
-    @staticmethod
-    def _record(made: list[tuple[Stage, TickCommands, StepResult]]) -> bytes:
-        data: bytes = msgpack.packb([stage.record(commands, result) for stage, commands, result in made])
-        return data
 
     # -- behind the gate ----------------------------------------------------------------------------------------------
 
     def _release(self, outcome: Outcome) -> None:
-        for session, data in outcome.messages:
-            session.link.write(data)
+        write(outcome.messages)
         self._send_frames(outcome.readers, outcome.frames)
-        for session, data in outcome.farewells:
-            session.link.write(data)
+        write(outcome.farewells)
         for room, results in outcome.results_by_room().items():
-            self._deliver(self.game.name, room, results)
+            self._services.deliver(self.game.name, room, results)
+        self._services.snapshots.put(outcome.snapshots)
+        for entry in outcome.ended:
+            self._services.housekeeping.ended(entry)
 
     def _send_frames(self, readers: list[RowOccupant], frames: list[bytes]) -> None:
         now = trio.current_time()
@@ -149,13 +177,15 @@ class Host:
         addresses: list[bytes] = []
         for occupant, frame in zip(readers, frames, strict=True):
             session = occupant.session
+            if occupant.away:  # lost, or on another connection, since this tick was made
+                continue
             end = session.end
             path = end.live_path(now) if session.by_datagram else None
             if path is not None and len(frame) + ACKS.size <= PLAINTEXT_MAX:
                 packets.append(end.seal_frame(frame, now))
                 addresses.append(path)
             else:
-                self._metrics.frames_too_large += bool(session.by_datagram)
+                self._metrics.frames_too_large += path is not None
                 session.link.write(realtime_bytes(_CONTROL_FRAME + frame))
         self._metrics.frames_sent += len(frames)
         if packets:
@@ -165,25 +195,55 @@ class Host:
 
     def _quarantine(self, stage: Stage, room: str, failure: Failure, outcome: Outcome) -> None:
         """A room that failed is closed alone: its state is kept as evidence, its players are told."""
-        self._metrics.rooms_quarantined += 1
-        error, tick = failure.error, stage.batch.tick_of(room)
-        why, at, where = f"{type(error).__name__}: {error}", "", ""
-        for last in traceback.extract_tb(error.__traceback__)[-1:]:
-            at = f"{last.filename}:{last.lineno}"
-        try:
-            where = str(self._evidence.keep(room, tick, pack_evidence(self._spec, stage.batch, room, failure)))
-        except Exception:  # a state that cannot even be saved
-            log.exception("evidence_not_made", room=room)
-        log.error("room_quarantined", room=room, tick=tick, error=why, at=at, evidence=where, exc_info=error)
+        self._keep_evidence(stage, room, failure)
+        self._evict_failed(stage, room, outcome)
+        outcome.ended.append(self.rooms.close(room).entry)
+
+    def _close_unseen(self, outcome: Outcome) -> None:
+        """Rooms that could not be shown to a player who came: this tick is made, so the next quarantines them."""
+        while self.seating.unseen:
+            stage, room, failure = self.seating.unseen.pop()
+            found = self.rooms.by_id.get(room)
+            if found is not None and not found.closing:
+                found.closing = True
+                self._keep_evidence(stage, room, failure)
+                self._evict_failed(stage, room, outcome)
+                stage.pending.insert(0, Quarantine(room))
+
+    def _evict_failed(self, stage: Stage, room: str, outcome: Outcome) -> None:
         outcome.results.extend((room, result) for result in stage.batch.ledger(room).outbox.values())
         refusal = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
         self.seating.evict(stage, room, refusal, outcome)
-        self.rooms.close(room)
+
+    def _keep_evidence(self, stage: Stage, room: str, failure: Failure) -> None:
+        self._metrics.rooms_quarantined += 1
+        error, tick = failure.error, stage.batch.tick_of(room)
+        why, at, where = error_text(error), "", ""
+        for last in traceback.extract_tb(error.__traceback__)[-1:]:
+            at = f"{last.filename}:{last.lineno}"
+        try:
+            found = pack_evidence(self._spec, stage.batch, room, failure)
+            where = str(self._services.evidence.keep(room, tick, found))
+        except Exception:  # a state that cannot even be saved
+            log.exception("evidence_not_made", room=room)
+        log.error("room_quarantined", room=room, tick=tick, error=why, at=at, evidence=where, exc_info=error)
+
+    def _closed(self, stage: Stage, room: str, outcome: Outcome) -> None:
+        """A room that was told to close has ended with this tick."""
+        log.info("room_closed", room=room)
+        self.seating.evict(stage, room, ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed"), outcome)
+        outcome.ended.append(self.rooms.forget(room).entry)
 
     async def _sweep(self) -> None:
-        """Close rooms that have been empty for a while."""
+        """Have rooms closed that have been empty for a while."""
         while True:
             await trio.sleep(SWEEP_EVERY_S)
             now = trio.current_time()
-            self.seating.sweep(now)
             self.rooms.sweep(now)
+
+
+def write(messages: list[tuple[Session, int, bytes]]) -> None:
+    """Write messages; those for an earlier connection of a session are for nobody any more: a resume tells it all."""
+    for session, generation, data in messages:
+        if session.generation == generation:
+            session.link.write(data)

@@ -1,108 +1,115 @@
-"""The lobby: which rooms there are, and which one a player gets.
+"""The lobby: which room a player gets, and on which node.
 
-Quick-join takes the fullest open room of the game with the options wanted that still has a free seat (seats asked for
-but not yet given count as taken), so players meet; where there is none, a new room is opened. A private room is found
-by its code only. A player keeps one seat at a time.
+    join by id, by code ─► here: the seat is asked for      elsewhere: Redirect
+    quick-join          ─► the fullest open room of the game with the options wanted, on any node;
+                           where there is none: a new room, on the node that `place` names
+
+Seats asked for but not yet given count as taken. A private room is found by its code only. A player keeps one seat at a
+time. Whoever was sent here with a ticket is not sent on for the same wish.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import msgpack
 import trio
 
+from cluster.placement import place
 from netcode import messages
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.limits import Buckets
 from netcode.session import Session
+from server.held import HeldSeats
 from server.host import Host
+from server.housekeeping import Housekeeping
+from server.listing import Listed, Listing
+from server.registry import Elsewhere, Registry, answered
 from server.rooms import Room
 from server.stage import Occupant
+from server.tenure import Tenure
 
-LIST_EVERY_S = 0.5
-LISTED_MAX = 500
-LISTED_BYTES_MAX = messages.MESSAGE_MAX - 1024
 ROOMS_OPENED_MAX = 4
-"""Rooms of one account that may be there at once; an empty one is closed after a few seconds."""
+"""Rooms of one account that may be there at once on a node; an empty one is closed after a few seconds."""
 OPENINGS_A_SECOND, OPENINGS_AT_ONCE = 0.2, 4
 """Rooms that one account may open."""
 
 
 class Lobby:
-    """All games and rooms of this node."""
+    """All games and rooms of this node, and the way to those of the others."""
 
-    def __init__(self, hosts: dict[str, Host]) -> None:
+    def __init__(
+        self,
+        hosts: dict[str, Host],
+        *,
+        registry: Registry,
+        tenure: Tenure,
+        housekeeping: Housekeeping,
+        held: HeldSeats,
+        rooms_max: int,
+    ) -> None:
         self.hosts = hosts
+        self.listing = Listing(hosts, tenure)
+        self.held = held
+        self._registry = registry
+        self._tenure = tenure
+        self._housekeeping = housekeeping
+        self._rooms_max = rooms_max
         self._openings = Buckets(OPENINGS_A_SECOND, OPENINGS_AT_ONCE)
-        self._listed: list[tuple[dict[str, Any], int]] = []
-        self._listed_at = float("-inf")
-        self._listed_of: list[frozenset[str]] = []
 
     @property
     def room_count(self) -> int:
-        """All rooms there are."""
+        """All rooms of this node."""
         return sum(len(host.rooms.by_id) for host in self.hosts.values())
 
-    def list_rooms(self, request: messages.ListRooms) -> messages.Rooms:
-        """The open rooms, fullest first, as many as fit into a message; up to LIST_EVERY_S old."""
-        found, size = list[dict[str, Any]](), 0
-        for entry, length in self._all_rooms():
-            full = request.open and entry["players"] >= entry["seats"]
-            if full or request.game not in ("", entry["game"]) or not _matches(entry["options"], request.options):
-                continue
-            size += length
-            if len(found) == LISTED_MAX or size > LISTED_BYTES_MAX:
-                break
-            found.append(entry)
-        return messages.Rooms(ref=request.ref, rooms=found)
+    def room(self, room: str) -> Room | None:
+        """A room of this node."""
+        return next((found for host in self.hosts.values() if (found := host.rooms.by_id.get(room))), None)
 
-    def _all_rooms(self) -> list[tuple[dict[str, Any], int]]:
-        """What is told of every room that is not private, fullest first, and its bytes.
+    # -- what players ask for -----------------------------------------------------------------------------------------
 
-        Looked at anew every LIST_EVERY_S, and when rooms have come or gone: a thousand of them cost 10 ms.
-        """
-        now, there = trio.current_time(), [frozenset(host.rooms.by_id) for host in self.hosts.values()]
-        if now - self._listed_at < LIST_EVERY_S and there == self._listed_of:
-            return self._listed
-        found = [
-            {
-                "room": room.id,
-                "game": name,
-                "options": room.stage.game.option,
-                "players": room.taken_seats,
-                "seats": room.stage.game.seats,
-                "tick": room.stage.batch.tick_of(room.id),
-            }
-            for name, host in self.hosts.items()
-            for room in host.rooms.by_id.values()
-            if not room.code
-        ]
-        found.sort(key=lambda entry: (-entry["players"], entry["room"]))
-        self._listed = [(entry, len(msgpack.packb(entry))) for entry in found]
-        self._listed_at, self._listed_of = now, there
-        return self._listed
-
-    def create(self, session: Session, request: messages.CreateRoom) -> messages.RoomCreated:
-        """Open a room; raises ProtocolError."""
-        host = self._host(request.game)
-        room = self._open(host, session, request.options, request.private)
+    async def create(self, session: Session, request: messages.CreateRoom) -> messages.RoomCreated | messages.Redirect:
+        """Open a room, or tell which node to ask; raises ProtocolError."""
+        host, ticket = self._host(request.game), session.ticket
+        if ticket is None or ticket.purpose != "create":
+            elsewhere = self._place()
+            if elsewhere is not None:
+                return self._registry.redirect(elsewhere.member, session.id, "create", ref=request.ref)
+        session.ticket = None
+        async with host.opening:
+            room = await self._open(host, session, request.options, request.private)
         return messages.RoomCreated(ref=request.ref, room=room.id, seats=room.stage.game.seats, code=room.code)
 
-    def join(self, session: Session, request: messages.Join) -> None:
-        """Put a session into the room that it names, or into the best one; raises ProtocolError."""
+    async def join(self, session: Session, request: messages.Join) -> messages.Redirect | None:
+        """Put a session into the room that it names, or into the best one; None: `Seated` follows. Raises
+        ProtocolError."""
         if session.seat is not None or session.joining:
             raise ProtocolError(ErrorCode.ALREADY_SEATED, "leave your seat before you take another")
         if request.code:
-            host, room = self._find_code(request.code)
+            found = await self._find_code(request.code)
         elif request.room:
-            host, room = self._find(request.room, session)
+            found = await self._find(request.room, session)
         else:
-            host = self._host(request.game)
-            found = self._fullest(host, session, request.options)
-            room = found or self._open(host, session, request.options, False)
-        host.seating.join(session, room, request.ref)
+            found = await self._best(session, request)
+        if isinstance(found, Elsewhere):
+            return self._registry.redirect(
+                found.member, session.id, "join", ref=request.ref, room=found.room, epoch=found.epoch
+            )
+        session.ticket = None
+        join_id = await self._registry.reserve(session, found.id)
+        if self._has_changed(session):
+            raise ProtocolError(ErrorCode.ALREADY_SEATED, "another request of yours was faster")
+        room = self.room(found.id)
+        if room is None or room.closing:
+            raise ProtocolError(ErrorCode.ROOM_MOVING, "the room has gone meanwhile; try again")
+        self._host_of(room.id).seating.join(session, room, request.ref, join_id)
+        return None
+
+    @staticmethod
+    def _has_changed(session: Session) -> bool:
+        """Whether a session that was free to join is no more, after it had to wait."""
+        return bool(session.seat is not None or session.joining or session.ended or session.lost_at is not None)
 
     def seat_of(self, session: Session) -> tuple[Host, Occupant]:
         """The seat that a session is in; raises ProtocolError(NOT_SEATED)."""
@@ -110,6 +117,14 @@ class Lobby:
         if not isinstance(occupant, Occupant):
             raise ProtocolError(ErrorCode.NOT_SEATED, "you have no seat")
         return self._host_of(occupant.room), occupant
+
+    # -- sessions that come and go ------------------------------------------------------------------------------------
+
+    def take_over(self, session: Session, room: str) -> None:
+        """A session that another node has served so far: its seat, if it has one in a room that is ours now."""
+        found = self.room(room)
+        if found is not None:
+            session.seat = self._host_of(room).seating.take_over(session, room)
 
     def resumed(self, session: Session, after: tuple[int, int]) -> None:
         """A session has a new connection: its seat, if it has one, goes on."""
@@ -128,29 +143,82 @@ class Lobby:
             self._host_of(occupant.room).seating.abandon(occupant)
         session.seat, session.joining = None, ""
 
-    def held_room(self, account: str) -> str:
-        """The room in which a seat is held for an account; "" when none is."""
-        return next((room for host in self.hosts.values() if (room := host.seating.held_room(account))), "")
+    # -- which room, which node ---------------------------------------------------------------------------------------
 
-    def _open(self, host: Host, session: Session, options: Mapping[str, Any], private: bool) -> Room:
+    def _place(self) -> Elsewhere | None:
+        """The node that a new room belongs to; None: this one."""
+        me = self._tenure.incarnation
+        chosen = place(secrets.token_hex(8), self._tenure.present())
+        if chosen in (None, me):
+            return None
+        return next((Elsewhere(m, "", 0) for m in self._tenure.others() if m.incarnation == chosen), None)
+
+    async def _open(self, host: Host, session: Session, options: Mapping[str, Any], private: bool) -> Room:
+        """Open a room here; `host.opening` is held. Raises ProtocolError."""
         account = session.account
         opened = sum(room.opened_by == account for one in self.hosts.values() for room in one.rooms.by_id.values())
         if opened >= ROOMS_OPENED_MAX:
             raise ProtocolError(ErrorCode.LIMITED, f"you have opened {ROOMS_OPENED_MAX} rooms that are still there")
+        if self.room_count >= self._rooms_max:
+            raise ProtocolError(ErrorCode.TOO_MANY_ROOMS, f"this server runs {self._rooms_max} rooms at once")
+        host.rooms.options_of(options)
         if not self._openings.take(account, trio.current_time()):
             raise ProtocolError(ErrorCode.LIMITED, "you open rooms too fast; wait a moment")
-        return host.rooms.open(options, private=private, account=account)
+        entry = host.rooms.draft(
+            options, private=private, account=account, owner=self._tenure.incarnation, first=self._housekeeping.next
+        )
+        async with answered():
+            await self._housekeeping.enter(entry)
+        try:
+            return host.rooms.open(entry)
+        except ProtocolError:
+            self._housekeeping.ended(entry)
+            raise
+
+    async def _best(self, session: Session, request: messages.Join) -> Room | Elsewhere:
+        """For a quick-join: the fullest open room, ours or another node's, or a new one. Raises ProtocolError."""
+        host, ticket = self._host(request.game), session.ticket
+        async with host.opening:
+            sent = None if ticket is None else host.rooms.by_id.get(ticket.room)
+            if sent is not None and sent.free_seats > 0 and not sent.closing:
+                return sent
+            ours = self._fullest(host, session, request.options)
+            if ticket is None:
+                theirs = self._fullest_elsewhere(host, request.options)
+                if theirs is not None and theirs.member is not None and self._better(theirs, ours, session):
+                    return Elsewhere(theirs.member, theirs.told["room"], 0)
+                elsewhere = None if ours is not None else self._place()
+                if elsewhere is not None:
+                    return elsewhere
+            return ours or await self._open(host, session, request.options, False)
+
+    @staticmethod
+    def _better(theirs: Listed, ours: Room | None, session: Session) -> bool:
+        """Whether another node's room is fuller than ours, in which the player has no seat yet."""
+        if ours is None:
+            return True
+        mine = ours.stage.batch.ledger(ours.id).seat_of(session.account)
+        return mine is None and bool(theirs.told["players"] > ours.taken_seats)
 
     def _fullest(self, host: Host, session: Session, options: Mapping[str, Any]) -> Room | None:
         wanted, best, most = dict(host.rooms.options_of(options)), None, -1
         for room in host.rooms.by_id.values():
-            if room.code or room.stage.game.option != wanted:
+            if room.code or room.closing or room.stage.game.option != wanted:
                 continue
             if room.stage.batch.ledger(room.id).seat_of(session.account) is not None:
                 return room
             if room.free_seats > 0 and room.taken_seats > most:
                 best, most = room, room.taken_seats
         return best
+
+    def _fullest_elsewhere(self, host: Host, options: Mapping[str, Any]) -> Listed | None:
+        wanted = dict(host.rooms.options_of(options))
+        found = [
+            listed
+            for listed in self.listing.theirs()
+            if listed.told["game"] == host.game.name and listed.told["options"] == wanted and listed.open
+        ]
+        return min(found, key=lambda listed: listed.order, default=None)
 
     def _host(self, game: str) -> Host:
         if game not in self.hosts:
@@ -162,26 +230,30 @@ class Lobby:
     def _host_of(self, room: str) -> Host:
         return next(host for host in self.hosts.values() if room in host.rooms.by_id)
 
-    def _find(self, room: str, session: Session) -> tuple[Host, Room]:
+    async def _find(self, room: str, session: Session) -> Room | Elsewhere:
         """A room by its id; a private one only for those who hold a seat in it or have opened it."""
-        for host in self.hosts.values():
-            found = host.rooms.by_id.get(room)
-            if found is not None and (
-                not found.code
-                or found.opened_by == session.account
-                or found.stage.batch.ledger(room).seat_of(session.account) is not None
-            ):
-                return host, found
-        raise ProtocolError(ErrorCode.UNKNOWN_ROOM, f"no room {room!r} here")
+        found: Room | Elsewhere | None = self.room(room)
+        if isinstance(found, Room) and (
+            found.code
+            and found.opened_by != session.account
+            and found.stage.batch.ledger(room).seat_of(session.account) is None
+        ):
+            found = None
+        elif found is None:
+            where = await self._registry.locate(room)
+            found = where if isinstance(where, Elsewhere) else self.room(where)
+        if found is None or (isinstance(found, Room) and found.closing):
+            raise ProtocolError(ErrorCode.UNKNOWN_ROOM, f"no room {room!r} here")
+        return found
 
-    def _find_code(self, code: str) -> tuple[Host, Room]:
+    async def _find_code(self, code: str) -> Room | Elsewhere:
         plain = code.upper().replace("-", "").replace(" ", "")
         for host in self.hosts.values():
             if plain in host.rooms.by_code:
-                return host, host.rooms.by_code[plain]
-        raise ProtocolError(ErrorCode.UNKNOWN_ROOM, "no room has this code")
-
-
-def _matches(option: Mapping[str, int], wanted: Mapping[str, Any]) -> bool:
-    """Whether a room's options are those that are wanted; those that are not named may be any."""
-    return all(name in option and str(option[name]) == str(value) for name, value in wanted.items())
+                return host.rooms.by_code[plain]
+        entry = await self._registry.by_code(plain)
+        where = "" if entry is None else await self._registry.locate(entry.room)
+        found = where if isinstance(where, Elsewhere) else self.room(where)
+        if found is None:
+            raise ProtocolError(ErrorCode.UNKNOWN_ROOM, "no room has this code")
+        return found

@@ -45,16 +45,26 @@ class Metrics:
     """Times that a session lost its connection."""
     sessions_resumed: int = 0
     rooms_quarantined: int = 0
+    rooms_rescued: int = 0
+    """Rooms of dead nodes that go on here."""
     results_retried: int = 0
     drops: DropCounters = attrs.field(factory=DropCounters)
     limits: LimitCounters = attrs.field(factory=LimitCounters)
     lateness: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=LATENESS_KEPT))
     """(when, seconds late) of every tick's start."""
+    load_since: tuple[float, float] = (0.0, 0.0)
+    """When `load` was asked for last, and `ticks_busy_s` then."""
 
     def tick_started(self, now: float, late_s: float) -> None:
         """A tick starts `late_s` behind its deadline."""
         self.ticks += 1
         self.lateness.append((now, late_s))
+
+    def load(self, now: float) -> float:
+        """Share of the time since the last call that was spent in ticks, 0 to 1."""
+        before_at, before_s = self.load_since
+        self.load_since = (now, self.ticks_busy_s)
+        return min(1.0, (self.ticks_busy_s - before_s) / (now - before_at)) if now > before_at else 0.0
 
     def figures(self, now: float, window_s: float) -> dict[str, Any]:
         """Everything by name; lateness over the last `window_s`, in ms."""
@@ -62,7 +72,7 @@ class Metrics:
         counted = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(Metrics)
-            if field.name not in ("drops", "limits", "lateness")
+            if field.name not in ("drops", "limits", "lateness", "load_since")
         }
         return {
             **counted,

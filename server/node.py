@@ -1,16 +1,15 @@
 """The node: one server process, wired together. Read this file first.
 
-control (TCP + TLS) ─► Door, Visitor ─► Lobby ─► Seating ─► Host (ticks) ─► Gate ─► Datagrams / links
-realtime (UDP) ──────► Datagrams ─► the seat's input queue ────┘                └─► ResultWriter ─► Profiles
+control (TCP + TLS) ─► Door, Visitor ─► Lobby ─► Seating ─► Host (ticks) ─► journal ─► Gate ─► Datagrams / links
+realtime (UDP) ──────► Datagrams ─► the seat's input queue ────┘                         └─► ResultWriter ─► Profiles
+store ◄── Tenure (may rooms tick here?), Registry (sessions), Snapshots, Housekeeping, Rescuer (rooms of the dead)
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,13 @@ import attrs
 import structlog
 import trio
 
-from cluster.journal import NoJournal
+from cluster.errors import ClusterError, JournalFenced, StoreUnusable
+from cluster.journal import Journal, JournalWriter, NoJournal
+from cluster.memory import MemoryWorld
+from cluster.model import Member, new_incarnation
+from cluster.sqlite import SqliteStore
+from cluster.store import Store
+from cluster.tickets import Tickets
 from game.api import Game, RowGame
 from netcode.certificate import CertificateUnusable, development_certificate, server_context
 from netcode.session import SessionTable
@@ -27,19 +32,26 @@ from profiles import Profiles, ProfileStoreError
 from server.datagrams import Datagrams
 from server.door import Door
 from server.evidence import EvidenceFolder
-from server.host import Host
+from server.held import HeldSeats
+from server.host import Host, Services
+from server.housekeeping import Housekeeping
+from server.keys import BadKeys, Keys, load_keys
 from server.limits import Limits
+from server.listeners import CannotListen, Listeners, bind
 from server.lobby import Lobby
 from server.memory import collect_garbage
 from server.metrics import Metrics
 from server.object_stage import ObjectStage
+from server.registry import Registry
+from server.rescue import Rescuer
 from server.results import ResultWriter
 from server.row_stage import RowStage
 from server.settings import Settings
+from server.snapshots import Snapshots
 from server.stage import Stage
+from server.tenure import Tenure
 from server.watchdog import Watchdog
 
-BACKLOG = 1024
 DRAIN_S = 5.0
 
 log = structlog.get_logger("holdfast.node")
@@ -47,6 +59,28 @@ log = structlog.get_logger("holdfast.node")
 
 class StartFailed(Exception):
     """The node cannot start; the message is one line with the remedy."""
+
+
+class NodeFenced(Exception):
+    """Another node has taken this one for dead and sealed its journal: it may not go on under this incarnation."""
+
+
+@attrs.frozen
+class Identity:
+    """Which node this is, where a supervisor has told."""
+
+    node: str
+    incarnation: str
+    front_port: int
+    """The port that it shares with the other nodes."""
+
+
+@attrs.frozen
+class PlayedGame:
+    """A game that a node plays, and how it is named on the command line (what evidence is replayed with)."""
+
+    game: Game
+    spec: str
 
 
 @attrs.frozen
@@ -58,11 +92,15 @@ class Address:
 
 
 @attrs.frozen
-class PlayedGame:
-    """A game that a node plays, and how it is named on the command line (what evidence is replayed with)."""
+class Running:
+    """A node that has started."""
 
-    game: Game
-    spec: str
+    address: Address
+    metrics: Metrics
+    lobby: Lobby
+    tenure: Tenure
+    rescuer: Rescuer
+    store: Store
 
 
 async def run_node(
@@ -70,70 +108,216 @@ async def run_node(
     games: Sequence[PlayedGame],
     *,
     stop: trio.Event,
-    started: Callable[[Address, Metrics, Lobby], None] = lambda *_: None,
+    started: Callable[[Running], None] = lambda _: None,
+    identity: Identity | None = None,
 ) -> None:
-    """Run a node until `stop` is set, then end it cleanly. Raises StartFailed when it cannot start."""
-    listener, datagram_socket = _bind(settings.host, settings.port)
-    watchdog = Watchdog()
-    with listener.socket, datagram_socket, contextlib.closing(watchdog):
-        address = Address(settings.host, listener.socket.getsockname()[1])
-        tls = _tls(settings)
-        metrics, sessions = Metrics(), SessionTable(settings.sessions_max)
-        evidence = EvidenceFolder(settings.data / "evidence")
-        try:
-            async with Profiles.open(settings.data / "profiles.db") as profiles, trio.open_nursery() as nursery:
-                datagrams = Datagrams(datagram_socket, sessions, metrics)
-                results = ResultWriter(profiles, metrics)
-                for played in games:
-                    results.hosts[played.game.name] = Host(
-                        played.game,
-                        stage_maker(played.game, watchdog),
-                        spec=played.spec,
-                        phases=settings.phases if isinstance(played.game, RowGame) else 1,
-                        hold_s=settings.hold_s,
-                        rooms_max=settings.rooms_max,
-                        journal=NoJournal(),
-                        datagrams=datagrams,
-                        metrics=metrics,
-                        evidence=evidence,
-                        deliver=results.deliver,
-                    )
-                lobby = Lobby(results.hosts)
-                door = Door(
-                    sessions=sessions,
-                    lobby=lobby,
-                    profiles=profiles,
-                    metrics=metrics,
-                    limits=Limits(settings, metrics.limits),
-                    tls=tls,
-                    udp_port=address.port,
-                    resume_s=settings.hold_s,
-                    nursery=nursery,
-                )
-                nursery.start_soon(datagrams.run)
-                nursery.start_soon(results.run)
-                nursery.start_soon(evidence.run)
-                nursery.start_soon(collect_garbage)
-                for host in lobby.hosts.values():
-                    nursery.start_soon(host.run)
-                nursery.start_soon(door.watch, settings.idle_s)
-                nursery.start_soon(partial(trio.serve_listeners, door.serve, [listener], handler_nursery=nursery))
-                names = ",".join(sorted(lobby.hosts))
-                rates = {host.game.tick_hz for host in lobby.hosts.values()}
-                tick_hz = rates.pop() if len(rates) == 1 else sorted(rates)
-                log.info("node_started", host=address.host, port=address.port, game=names, tick_hz=tick_hz)
-                started(address, metrics, lobby)
+    """Run a node until `stop` is set, then end it cleanly: its rooms go on at the next start.
 
-                await stop.wait()
-                log.info("node_stopping", sessions=len(sessions), rooms=lobby.room_count)
-                door.close_all()
-                with trio.move_on_after(DRAIN_S):
-                    await results.drain()
-                    await evidence.drain()
-                nursery.cancel_scope.cancel()
-        except ProfileStoreError as error:
-            raise StartFailed(str(error)) from error
+    Raises StartFailed when it cannot start, NodeFenced when another has taken its place.
+    """
+    identity = identity or Identity(settings.node, new_incarnation(settings.node), 0)
+    try:
+        with bind(settings.host, settings.port, identity.front_port) as listeners:
+            tls, keys = _tls(settings), load_keys(settings.data)
+            async with (
+                Profiles.open(settings.data / "profiles.db") as profiles,
+                open_store(settings, keys) as store,
+            ):
+                await _Node(settings, games, identity, listeners, tls, keys, profiles, store).run(stop, started)
+    except (CannotListen, ProfileStoreError, StoreUnusable, BadKeys) as error:
+        raise StartFailed(str(error)) from error
     log.info("node_stopped")
+
+
+class _Node:
+    """The parts of a node and how they hang together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        games: Sequence[PlayedGame],
+        identity: Identity,
+        listeners: Listeners,
+        tls: ssl.SSLContext,
+        keys: Keys,
+        profiles: Profiles,
+        store: Store,
+    ) -> None:
+        self.settings, self.identity, self.listeners, self.store = settings, identity, listeners, store
+        self.watchdog = Watchdog()
+        self.metrics, self.sessions = Metrics(), SessionTable(settings.sessions_max)
+        self.evidence = EvidenceFolder(settings.data / "evidence")
+        self.datagrams = Datagrams(listeners.datagrams, self.sessions, self.metrics)
+        self.results = ResultWriter(profiles, self.metrics)
+        self.hosts: dict[str, Host] = self.results.hosts
+
+        self.tenure = Tenure(store, self._member, identity.incarnation)
+        self.journal: Journal = (
+            NoJournal() if settings.journal == "off" else JournalWriter(store.journals, identity.incarnation)
+        )
+        self.snapshots = Snapshots(store, identity.incarnation, settings.snapshot_s)
+        self.housekeeping = Housekeeping(store, self.tenure, self.journal, self.snapshots)
+        self.registry = Registry(store, self.tenure, Tickets(keys.tickets), settings.hold_s, self._is_here)
+        self.rescuer = Rescuer(
+            store, self.tenure, self.snapshots, self.housekeeping, self.hosts, self.evidence, self.metrics
+        )
+        held = HeldSeats()
+        services = Services(
+            right=self.tenure,
+            journal=self.journal,
+            snapshots=self.snapshots,
+            housekeeping=self.housekeeping,
+            datagrams=self.datagrams,
+            metrics=self.metrics,
+            evidence=self.evidence,
+            held=held,
+            left=self.registry.left,
+            deliver=self.results.deliver,
+        )
+        for played in games:
+            self.hosts[played.game.name] = Host(
+                played.game,
+                stage_maker(played.game, self.watchdog),
+                services,
+                spec=played.spec,
+                phases=settings.phases if isinstance(played.game, RowGame) else 1,
+                hold_s=settings.hold_s,
+            )
+        self.lobby = Lobby(
+            self.hosts,
+            registry=self.registry,
+            tenure=self.tenure,
+            housekeeping=self.housekeeping,
+            held=held,
+            rooms_max=settings.rooms_max,
+        )
+        self.tls, self.profiles = tls, profiles
+
+    async def run(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
+        """From the first lease to the last snapshot."""
+        fenced = False
+        try:
+            with contextlib.closing(self.watchdog):
+                await self.tenure.start()
+                await self._serve(stop, started)
+        except* JournalFenced:
+            fenced = True
+        if fenced:
+            log.error("node_fenced", incarnation=self.identity.incarnation)
+            raise NodeFenced(f"{self.identity.incarnation} was sealed by another node")
+
+    async def _serve(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
+        settings, identity = self.settings, self.identity
+        async with trio.open_nursery() as nursery:
+            door = Door(
+                sessions=self.sessions,
+                lobby=self.lobby,
+                registry=self.registry,
+                tenure=self.tenure,
+                profiles=self.profiles,
+                metrics=self.metrics,
+                limits=Limits(settings, self.metrics.limits),
+                tls=self.tls,
+                udp_port=self.listeners.port,
+                resume_s=settings.hold_s,
+                nursery=nursery,
+            )
+            for task in (
+                self.datagrams.run,
+                self.results.run,
+                self.evidence.run,
+                collect_garbage,
+                self.tenure.run,
+                self.snapshots.run,
+                self.rescuer.run,
+                partial(self.housekeeping.run, self._rooms),
+                partial(self.registry.run, lambda: list(self.sessions.by_id.values()), door.end),
+                partial(door.watch, settings.idle_s),
+            ):
+                nursery.start_soon(task)
+            if isinstance(self.journal, JournalWriter):
+                nursery.start_soon(self.journal.run)
+            ticking = await nursery.start(self._tick)
+            nursery.start_soon(
+                partial(trio.serve_listeners, door.serve, self.listeners.streams, handler_nursery=nursery)
+            )
+            address = Address(settings.host, self.listeners.port)
+            rates = sorted({host.game.tick_hz for host in self.hosts.values()})
+            log.info(
+                "node_started",
+                host=address.host,
+                port=identity.front_port or address.port,
+                own_port=address.port,
+                node=identity.node,
+                incarnation=identity.incarnation,
+                game=",".join(sorted(self.hosts)),
+                tick_hz=rates[0] if len(rates) == 1 else rates,
+            )
+            started(Running(address, self.metrics, self.lobby, self.tenure, self.rescuer, self.store))
+
+            await stop.wait()
+            log.info("node_stopping", sessions=len(self.sessions), rooms=self.lobby.room_count)
+            door.close_all()
+            with trio.move_on_after(DRAIN_S):
+                await self.results.drain()
+                await self.evidence.drain()
+            ticking.cancel()
+            with trio.move_on_after(DRAIN_S):
+                await self._leave_well()
+            nursery.cancel_scope.cancel()
+
+    async def _tick(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        """All rooms' ticks, until the scope that this starts with is cancelled."""
+        async with trio.open_nursery() as nursery:
+            for host in self.hosts.values():
+                nursery.start_soon(host.run)
+            task_status.started(nursery.cancel_scope)
+
+    async def _leave_well(self) -> None:
+        """Snapshots of all rooms as they are, and a seal of our own: the next start replays nothing."""
+        if not isinstance(self.journal, JournalWriter):
+            return
+        try:
+            await self.journal.settled()
+            position = self.journal.position
+            await self.snapshots.write(
+                [self.snapshots.of(room.stage, room.id, position) for room in self._rooms() if not room.closing]
+            )
+            await self.housekeeping.forget_ended()
+            await self.store.journals.seal(self.identity.incarnation)
+        except ClusterError as error:
+            log.warning("left_without_last_snapshots", error=str(error))
+
+    def _member(self, counter: int) -> Member:
+        """What our lease tells."""
+        return Member(
+            incarnation=self.identity.incarnation,
+            node=self.identity.node,
+            host=self.settings.advertise,
+            port=self.listeners.port,
+            pid=self.listeners.pid,
+            counter=counter,
+            players=len(self.sessions),
+            rooms=self.lobby.room_count,
+            load=self.metrics.load(trio.current_time()),
+            listing=self.lobby.listing.published(),
+        )
+
+    def _is_here(self, room: str) -> bool:
+        return self.lobby.room(room) is not None
+
+    def _rooms(self) -> list[Any]:
+        return [room for host in self.hosts.values() for room in host.rooms.by_id.values()]
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings, keys: Keys) -> AsyncIterator[Store]:
+    """What the nodes of a data folder share; with the journal off, what a single node keeps for itself."""
+    if settings.journal == "off":
+        yield MemoryWorld().store()
+        return
+    async with SqliteStore.open(settings.data / "cluster", settings.journal, keys.cipher) as store:
+        yield store
 
 
 def stage_maker(game: Game, watchdog: Watchdog) -> Callable[[Any], Stage]:
@@ -141,38 +325,6 @@ def stage_maker(game: Game, watchdog: Watchdog) -> Callable[[Any], Stage]:
     if isinstance(game, RowGame):
         return RowStage
     return lambda variant: ObjectStage(variant, watchdog.for_game(variant.name))
-
-
-def _bind(host: str, port: int) -> tuple[trio.SocketListener, socket.socket]:
-    """A TCP listener and a UDP socket on the same port; port 0 takes one that is free for both."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (socket.gaierror, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "that is no host name"
-        raise StartFailed(f"cannot listen on {host}: {why}; give an address of this machine") from error
-    for _ in range(16):
-        tcp, udp = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tcp.bind(address)
-            tcp.listen(BACKLOG)
-            udp.bind((address[0], tcp.getsockname()[1]))
-            return trio.SocketListener(trio.socket.from_stdlib_socket(tcp)), udp
-        except OSError as error:
-            tcp.close()
-            udp.close()
-            if port or error.errno != errno.EADDRINUSE:
-                raise StartFailed(f"cannot listen on {host}:{port}: {_reason(error)}") from error
-    raise StartFailed(f"cannot listen on {host}: no port is free for both TCP and UDP")
-
-
-def _reason(error: OSError) -> str:
-    reasons = {
-        errno.EADDRINUSE: "the port is in use; stop the other server or choose another with --port",
-        errno.EACCES: "this user may not use the port; choose one above 1023 with --port",
-        errno.EADDRNOTAVAIL: "this machine has no such address; choose another with --host",
-    }
-    return reasons.get(error.errno or 0, error.strerror or str(error))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

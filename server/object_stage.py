@@ -7,14 +7,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import attrs
 import numpy as np
 
 from game.api import Event
 from game.batch import StepResult
-from game.commands import Act, TickCommands, encode_commands
+from game.commands import Act, TickCommands
 from game.object_batch import ObjectBatch
 from game.objects import ObjectGame
 from netcode import messages
@@ -69,16 +68,9 @@ class ObjectStage(Stage):
                     commands.append(Act(occupant.room, occupant.seat, occupant.generation, seq, data))
         return TickCommands(_NO_INPUTS, tuple(commands))
 
-    def record(self, tick: TickCommands, result: StepResult) -> list[Any]:
-        """Game, options, rooms in row order, their ticks and hashes, the commands, who failed."""
-        ticks = np.array(self.batch.ticks(), "<u4").tobytes()
-        hashes = np.array(result.hashes, "<u8").tobytes()
-        options = sorted(self.game.option.items())
-        return [self.game.name, options, self.batch.ids, ticks, hashes, encode_commands(tick), sorted(result.failed)]
-
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> ObjectOccupant:
         """A session sits in a seat from now on."""
-        occupant = ObjectOccupant(session, room, seat, generation, self.batch.tick_of(room))
+        occupant = ObjectOccupant(session, room, seat, generation, self.batch.tick_of(room), self.epochs[room])
         self.occupants[room, seat] = occupant
         self.admit(occupant)
         return occupant

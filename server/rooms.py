@@ -1,5 +1,8 @@
 """The rooms of one game on this node: opened with options, spread over the phases of the tick, closed when empty.
 
+    draft ─► (row in the directory) ─► open ─► ticks … ─► Close, a command ─► gone, and its row with it
+                                      admit ─┘   a room of another owner, with its state
+
 Rooms with the same options form a *variant* of the game, which has one stage a phase; all stages of a phase tick
 together. Variants come with the first room that asks for them and go with the last.
 """
@@ -13,7 +16,9 @@ from typing import Any
 import attrs
 import structlog
 
+from cluster.model import RoomEntry, Span
 from game.api import Game
+from game.commands import Close
 from game.errors import BadGame, BadOption
 from game.ledger import Player
 from netcode.errors import ErrorCode, ProtocolError
@@ -37,15 +42,36 @@ Options = tuple[tuple[str, int], ...]
 class Room:
     """What the node knows of a room beyond its state."""
 
-    id: str
     stage: Stage
-    code: str = ""
-    """What a private room is found by; "" for an open one."""
-    opened_by: str = ""
-    """The account that asked for it."""
+    entry: RoomEntry
+    """Its row in the directory, as we have written it."""
     reserved: int = 0
     """Joins that wait for their tick: seats that a quick-join must not count as free."""
     empty_since: float | None = None
+    since_tick: int = 0
+    """The tick at which it came here."""
+    closing: bool = False
+    """It was told to close, or is being given away: nobody is let in any more."""
+
+    @property
+    def id(self) -> str:
+        """The room's id, never used again."""
+        return self.entry.room
+
+    @property
+    def code(self) -> str:
+        """What a private room is found by; "" for an open one."""
+        return self.entry.code
+
+    @property
+    def opened_by(self) -> str:
+        """The account that asked for it."""
+        return self.entry.opened_by
+
+    @property
+    def ticked(self) -> int:
+        """Ticks that it has made here."""
+        return int(self.stage.batch.tick_of(self.id)) - self.since_tick
 
     @property
     def free_seats(self) -> int:
@@ -66,14 +92,13 @@ class Room:
 class Rooms:
     """All rooms of one game, by id."""
 
-    def __init__(self, game: Game, make_stage: Callable[[Any], Stage], *, phases: int, rooms_max: int) -> None:
+    def __init__(self, game: Game, make_stage: Callable[[Any], Stage], *, phases: int) -> None:
         self.game = game
         self.by_id: dict[str, Room] = {}
         self.by_code: dict[str, Room] = {}
         self.phases: list[list[Stage]] = [[] for _ in range(phases)]
         """The stages that tick together, by phase."""
         self._make_stage = make_stage
-        self._rooms_max = rooms_max
         self._variants: dict[Options, list[Stage]] = {}
         self._configurations: dict[tuple[tuple[str, str], ...], Game] = {}
         self._add_variant(game)
@@ -85,48 +110,88 @@ class Rooms:
 
     def options_of(self, wanted: Mapping[str, Any]) -> Options:
         """The options of a room for which these are wanted, complete and in order; raises ProtocolError(BAD_OPTION)."""
-        return tuple(sorted(self._configured(wanted).option.items()))
+        return tuple(sorted(self.configured(wanted).option.items()))
 
-    def open(self, wanted: Mapping[str, Any] | None = None, *, private: bool = False, account: str = "") -> Room:
-        """Open a room; raises ProtocolError (TOO_MANY_ROOMS, BAD_OPTION; INTERNAL when the game fails)."""
-        if len(self.by_id) >= self._rooms_max:
-            raise ProtocolError(ErrorCode.TOO_MANY_ROOMS, f"this server runs {self._rooms_max} rooms at once")
-        stages = self._variant(wanted or {})
-        load = [sum(len(stage.batch) for stage in phase) for phase in self.phases]
-        stage = stages[load.index(min(load))]
-        room = secrets.token_hex(8)
+    def draft(self, wanted: Mapping[str, Any], *, private: bool, account: str, owner: str, first: int) -> RoomEntry:
+        """A row for a new room, nowhere written yet; raises ProtocolError (TOO_MANY_ROOMS, BAD_OPTION)."""
+        game = self._variant(wanted)[0].game
+        return RoomEntry(
+            room=secrets.token_hex(8),
+            game=game.name,
+            options=dict(game.option),
+            tick_hz=game.tick_hz,
+            seed=secrets.randbits(64),
+            fingerprint=game.fingerprint,
+            code="".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH)) if private else "",
+            opened_by=account,
+            owner=owner,
+            chain=(Span(1, owner, first),),
+        )
+
+    def open(self, entry: RoomEntry) -> Room:
+        """Open a new room whose row is written; raises ProtocolError(INTERNAL) when the game fails."""
+        stage = self._emptiest(entry)
         try:
-            stage.batch.open(room, secrets.randbits(64))
+            stage.batch.open(entry.room, entry.seed)
         except Exception as error:
             log.exception("room_not_opened", game=self.game.name)
             raise ProtocolError(ErrorCode.INTERNAL, "the game failed to open a room") from error
-        found = self.by_id[room] = Room(room, stage, opened_by=account)
-        if private:
-            found.code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
-            self.by_code[found.code] = found
-        return found
+        return self._enter(entry, stage)
 
-    def close(self, room: str) -> None:
-        """Forget a room."""
+    def admit(self, entry: RoomEntry, saved: bytes) -> Room:
+        """Take in a room that had another owner; raises BadRoomData when its state does not fit its game."""
+        stage = self._emptiest(entry)
+        stage.batch.load(saved)
+        return self._enter(entry, stage)
+
+    def playable(self, entry: RoomEntry) -> Game | None:
+        """The very game of a room; None when it cannot be continued here: other code, rate or options."""
+        if entry.game != self.game.name or entry.tick_hz != self.game.tick_hz:
+            return None
+        try:
+            game = self.configured(entry.options)
+        except ProtocolError:
+            return None
+        return game if game.fingerprint == entry.fingerprint else None
+
+    def close(self, room: str) -> Room:
+        """Take a room out at once."""
+        self.by_id[room].stage.batch.close(room)
+        return self.forget(room)
+
+    def forget(self, room: str) -> Room:
+        """A room is not in its batch any more."""
         found = self.by_id.pop(room)
         self.by_code.pop(found.code, None)
-        found.stage.batch.close(room)
+        found.stage.epochs.pop(room, None)
+        return found
 
     def sweep(self, now: float) -> None:
-        """Close rooms that have been empty for a while."""
+        """Tell rooms that have been empty for a while to close."""
         empty = {room for stage in self.stages if len(stage.batch) for room in stage.empty_rooms()}
         for room in list(self.by_id.values()):
-            if room.id not in empty or room.reserved:
+            if room.id not in empty or room.reserved or room.closing:
                 room.empty_since = None
             elif room.empty_since is None:
                 room.empty_since = now
             elif now - room.empty_since >= EMPTY_ROOM_S:
-                self.close(room.id)
-                log.info("room_closed", room=room.id)
+                room.closing = room.stage.submit(Close(room.id))
 
-    def _configured(self, wanted: Mapping[str, Any]) -> Game:
-        """The game with these options over those that the server was started with."""
-        if not wanted:
+    def _emptiest(self, entry: RoomEntry) -> Stage:
+        stages = self._variant(entry.options)
+        load = [sum(len(stage.batch) for stage in phase) for phase in self.phases]
+        return stages[load.index(min(load))]
+
+    def _enter(self, entry: RoomEntry, stage: Stage) -> Room:
+        stage.epochs[entry.room] = entry.epoch
+        room = self.by_id[entry.room] = Room(stage, entry, since_tick=stage.batch.tick_of(entry.room))
+        if entry.code:
+            self.by_code[entry.code] = room
+        return room
+
+    def configured(self, wanted: Mapping[str, Any]) -> Game:
+        """The game with these options over those that the server was started with; raises ProtocolError(BAD_OPTION)."""
+        if not wanted or wanted == self.game.option:
             return self.game
         for name, value in wanted.items():
             if type(value) not in (int, str):
@@ -145,7 +210,7 @@ class Rooms:
         return found
 
     def _variant(self, wanted: Mapping[str, Any]) -> list[Stage]:
-        game = self._configured(wanted)
+        game = self.configured(wanted)
         found = self._variants.get(tuple(sorted(game.option.items())))
         if found is not None:
             return found

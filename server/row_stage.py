@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 import numpy as np
 
 from game.api import RowGame
-from game.batch import Batch, StepResult
-from game.commands import Skip, TickCommands, encode_commands
+from game.batch import Batch
+from game.commands import Skip, TickCommands
 from game.view import view_layout
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import FrameEncoder, Readers
@@ -83,17 +81,11 @@ class RowStage(Stage):
                 raw.append(packed)
         return TickCommands(self._inputs(heads, raw), tuple(commands))
 
-    def record(self, tick: TickCommands, result: StepResult) -> list[Any]:
-        """Game, options, rooms in row order, their ticks and hashes, the commands, who failed."""
-        ticks = self.batch.rows.tick.astype("<u4").tobytes()
-        hashes = np.array(result.hashes, "<u8").tobytes()
-        options = sorted(self.game.option.items())
-        return [self.game.name, options, self.batch.ids, ticks, hashes, encode_commands(tick), sorted(result.failed)]
-
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> RowOccupant:
         """A session sits in a seat from now on."""
         queue = InputQueue(0, self.game.input_dtype.itemsize)
-        occupant = RowOccupant(session, room, seat, generation, self.batch.tick_of(room), queue=queue)
+        tick, epoch = self.batch.tick_of(room), self.epochs[room]
+        occupant = RowOccupant(session, room, seat, generation, tick, epoch, queue=queue)
         self.occupants[room, seat] = occupant
         self.admit(occupant)
         return occupant
@@ -123,9 +115,10 @@ class RowStage(Stage):
                 readers.append(occupant)
         if not readers:
             return [], []
-        columns = np.array([(o.row, o.seat, o.baseline, o.stream, len(o.queue)) for o in readers], np.int64).T
-        rows, seats, baselines, streams, depths = columns
-        return readers, self.encoder.encode(Readers(rows, seats, baselines, streams, np.zeros_like(rows), depths))
+        columns = np.array(
+            [(o.row, o.seat, o.baseline, o.stream, o.epoch & 0xFF, len(o.queue)) for o in readers], np.int64
+        ).T
+        return readers, self.encoder.encode(Readers(*columns))
 
     def _place(self) -> None:
         """Refresh the rows of the occupants after rooms came or went (the batch moves rows)."""

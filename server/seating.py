@@ -6,23 +6,24 @@
     lost     ─► Disconnect command ─► held for hold_s of room ticks, then free
 
 A seat belongs to an account; its occupant is the session that plays it. Answers are only built here: they go into the
-tick's `Outcome` and leave when the tick is stored. One held seat an account: taking another gives it up.
+tick's `Outcome` and leave when the tick is stored. One held seat an account (`server.held`): another gives it up.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
-import trio
 
+from game.base_batch import Failure
 from game.batch import Seated, StepResult, Vacated
 from game.commands import Applied, Chat, Connect, Disconnect, Join, Leave
 from netcode import messages
 from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.session import Session
+from server.held import HeldSeats
 from server.outcome import Outcome
 from server.rooms import Room, Rooms
 from server.stage import Occupant, Stage
@@ -47,19 +48,21 @@ class _Waiting:
 class Seating:
     """Who sits where in the rooms of one game."""
 
-    def __init__(self, rooms: Rooms, hold_s: float) -> None:
+    def __init__(
+        self, rooms: Rooms, hold_s: float, held: HeldSeats, left: Callable[[Session], None] = lambda _: None
+    ) -> None:
+        self.hold_ticks = max(1, int(hold_s * rooms.game.tick_hz))
+        self.unseen: list[tuple[Stage, str, Failure]] = []
+        """Rooms whose game failed to show itself to a player: to be quarantined."""
         self._rooms = rooms
-        self._hold_ticks = max(1, int(hold_s * rooms.game.tick_hz))
-        self._hold_s = hold_s
+        self._held = held
+        self._left = left
         self._waiting: dict[str, _Waiting] = {}
-        self._held: dict[str, tuple[Leave, float]] = {}  # account: how to give its held seat up, since when
 
     # -- what players ask for -----------------------------------------------------------------------------------------
 
-    def join(self, session: Session, room: Room, ref: int) -> None:
-        """Ask for a seat; raises ProtocolError(LIMITED)."""
-        self._give_up_held(session.account, but=room.id)
-        join_id = secrets.token_hex(8)
+    def join(self, session: Session, room: Room, ref: int, join_id: str) -> None:
+        """Ask for a seat, under the id that the join was reserved by; raises ProtocolError(LIMITED)."""
         if not room.stage.submit(Join(room.id, session.account, session.name, join_id, session.profile)):
             raise ProtocolError(ErrorCode.LIMITED, "too many requests wait for this room's next tick")
         self._waiting[join_id] = _Waiting(session, room.id, ref, session.generation)
@@ -70,7 +73,7 @@ class Seating:
         """Give a seat up; `Left` follows when the tick is stored."""
         if occupant.leaving:
             raise ProtocolError(ErrorCode.NOT_SEATED, "you are leaving your seat already")
-        occupant.leaving, occupant.leave_ref = True, ref
+        occupant.leaving, occupant.leave_ref, occupant.leave_from = True, ref, occupant.session.generation
         self._submit(Leave(occupant.room, occupant.seat, occupant.generation))
 
     def lost(self, occupant: Occupant) -> None:
@@ -85,6 +88,19 @@ class Seating:
         stage = self._rooms.by_id[occupant.room].stage
         if stage.occupants.get((occupant.room, occupant.seat)) is occupant:
             del stage.occupants[occupant.room, occupant.seat]
+
+    def take_over(self, session: Session, room: str) -> Occupant | None:
+        """The seat that the account of a session has in a room whose players this node has not met yet; None where it
+        has none. It is away until `resume`."""
+        found = self._rooms.by_id.get(room)
+        if found is None:
+            return None
+        stage, seat = found.stage, found.stage.batch.ledger(room).seat_of(session.account)
+        if seat is None or (room, seat) in stage.occupants:
+            return None
+        occupant = stage.occupy(session, room, seat, stage.batch.generation(room, seat))
+        occupant.away = True
+        return occupant
 
     def resume(self, occupant: Occupant, after: tuple[int, int]) -> None:
         """The session of a seat has a new connection; the seat goes on at the next tick."""
@@ -108,15 +124,6 @@ class Seating:
         if found is not None:
             found.stage.submit(Applied(room, tuple(op_ids)))
 
-    def held_room(self, account: str) -> str:
-        """The room in which a seat is held for an account; "" when none is."""
-        leave, _ = self._held.get(account, (None, 0.0))
-        return leave.room if leave is not None and leave.room in self._rooms.by_id else ""
-
-    def sweep(self, now: float) -> None:
-        """Forget seats that are held no more."""
-        self._held = {account: held for account, held in self._held.items() if held[1] >= now - self._hold_s}
-
     # -- what a tick made of it ---------------------------------------------------------------------------------------
 
     def settle(self, stage: Stage, result: StepResult, outcome: Outcome) -> None:
@@ -128,11 +135,12 @@ class Seating:
 
     def evict(self, stage: Stage, room: str, refusal: ProtocolError, outcome: Outcome) -> None:
         """A room ends: everybody in it, and everybody who waits for it, is told."""
+        self._held.closed(room)
         told = message_bytes(messages.Error.of(refusal))
         for occupant in [o for o in stage.occupants.values() if o.room == room]:
             del stage.occupants[room, occupant.seat]
-            occupant.session.seat = None
-            outcome.farewells.append((occupant.session, told))
+            self._unseat(occupant)
+            outcome.farewell(occupant.session, told)
         for join_id, waiting in list(self._waiting.items()):
             if waiting.room == room:
                 del self._waiting[join_id]
@@ -140,7 +148,7 @@ class Seating:
                     waiting.session.joining = ""
                     if waiting.resumes is None:
                         told = message_bytes(messages.Error.of(refusal, self._ref(waiting)))
-                        outcome.farewells.append((waiting.session, told))
+                        outcome.farewell(waiting.session, told)
 
     def _seat(self, stage: Stage, seated: Seated, outcome: Outcome) -> None:
         waiting = self._waiting.pop(seated.join_id)
@@ -156,17 +164,17 @@ class Seating:
         if seated.error is not None:
             if wanted:
                 error = ProtocolError(ErrorCode.ROOM_FULL, str(seated.error))
-                outcome.messages.append((session, message_bytes(messages.Error.of(error, self._ref(waiting)))))
+                outcome.message(session, message_bytes(messages.Error.of(error, self._ref(waiting))))
             return
         if not wanted:
             self._hold(session.account, seated.room, seated.seat, seated.generation)
             return
-        self._held.pop(session.account, None)
+        self._held.taken(session.account, seated.room, seated.seat, seated.generation)
         occupant = session.seat = stage.occupy(session, seated.room, seated.seat, seated.generation)
         if session.lost_at is not None:
             self.lost(occupant)
         else:
-            outcome.messages.append((session, stage.welcome(occupant, self._ref(waiting), False, False)))
+            self._welcome(stage, occupant, self._ref(waiting), outcome)
 
     def _reseat(
         self, stage: Stage, occupant: Occupant, seated: Seated, after: tuple[int, int], outcome: Outcome
@@ -176,48 +184,65 @@ class Seating:
             return  # given up in the same tick: the player is told of that
         if seated.error is not None:
             stage.occupants.pop((occupant.room, occupant.seat), None)
-            session.seat = None
+            self._unseat(occupant)
             error = ProtocolError(ErrorCode.NOT_SEATED, NO_SEAT_ANY_MORE)
-            outcome.messages.append((session, message_bytes(messages.Error.of(error))))
+            outcome.message(session, message_bytes(messages.Error.of(error)))
         elif session.lost_at is None:  # else it is lost again, and a Disconnect waits for its tick
-            self._held.pop(session.account, None)
+            self._held.taken(session.account, occupant.room, occupant.seat, occupant.generation)
             occupant.away = False
             stage.admit(occupant)
-            kept = stage.batch.ledger(occupant.room).events
-            missed = bool(kept) and after != (0, 0) and (kept[0].tick, kept[0].index) > after
-            since = [event for event in kept if after < (event.tick, event.index) and event.tick < occupant.tick]
-            outcome.messages.append((session, stage.welcome(occupant, 0, True, missed)))
+            ledger = stage.batch.ledger(occupant.room)
+            missed = after != (0, 0) and ledger.dropped > after
+            until = (occupant.tick, -1)  # this tick's own events are told to everybody
+            since = [event for event in ledger.events if after < (event.tick, event.index) < until]
+            self._welcome(stage, occupant, 0, outcome, resumed=True, missed=missed)
             if since:
-                outcome.messages.append((session, stage.told_before(occupant, since)))
+                outcome.message(session, stage.told_before(occupant, since))
+
+    def _welcome(
+        self,
+        stage: Stage,
+        occupant: Occupant,
+        ref: int,
+        outcome: Outcome,
+        *,
+        resumed: bool = False,
+        missed: bool = False,
+    ) -> None:
+        try:
+            told = stage.welcome(occupant, ref, resumed, missed)
+        except Exception as error:  # a game that cannot be looked at cannot be played
+            self.unseen.append((stage, occupant.room, Failure(error, view_of=occupant.seat)))
+        else:
+            outcome.message(occupant.session, told)
 
     def _vacate(self, stage: Stage, vacated: Vacated, outcome: Outcome) -> None:
+        self._held.freed(vacated.room, vacated.seat, vacated.generation)
         occupant = stage.occupants.get((vacated.room, vacated.seat))
         if occupant is None or occupant.generation != vacated.generation:
             return
         del stage.occupants[vacated.room, vacated.seat]
-        occupant.session.seat = None
+        self._unseat(occupant)
         left = messages.Left(
-            ref=occupant.leave_ref,
+            ref=occupant.leave_ref if occupant.leave_from == occupant.session.generation else 0,
             room=vacated.room,
             seat=vacated.seat,
             last_seq=vacated.last_seq,
             applied=vacated.applied,
         )
-        outcome.farewells.append((occupant.session, message_bytes(left)))
+        outcome.farewell(occupant.session, message_bytes(left))
 
     def _ref(self, waiting: _Waiting) -> int:
         return waiting.ref if waiting.connection == waiting.session.generation else 0
 
     def _hold(self, account: str, room: str, seat: int, generation: int) -> None:
         """Keep a seat for a player who is gone; one seat an account, so an older one is given up."""
-        self._give_up_held(account, but=room)
-        self._held[account] = (Leave(room, seat, generation), trio.current_time())
-        self._submit(Disconnect(room, seat, generation, self._hold_ticks))
+        self._held.hold(account, room, seat, generation, self._submit)
+        self._submit(Disconnect(room, seat, generation, self.hold_ticks))
 
-    def _give_up_held(self, account: str, but: str) -> None:
-        leave, _ = self._held.pop(account, (None, 0.0))
-        if leave is not None and leave.room != but:
-            self._submit(leave)
+    def _unseat(self, occupant: Occupant) -> None:
+        occupant.session.seat = None
+        self._left(occupant.session)
 
     def _submit(self, command: Leave | Disconnect | Connect) -> None:
         """No limit of the stage applies: each seat has few of these, and a lost one would be a lost seat."""

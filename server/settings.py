@@ -20,6 +20,7 @@ from typing import Any
 
 import attrs
 
+JOURNALS = ("process", "disk", "off")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "console", "json")
 
@@ -89,6 +90,17 @@ def text(wanted: str) -> Check:
     return check
 
 
+def name(value: object) -> str | None:
+    """A plain name, good for a file."""
+    good = isinstance(value, str) and 0 < len(value) <= 32 and value.replace("-", "").isalnum() and value.isascii()
+    return None if good else "a name of letters, digits and hyphens, at most 32"
+
+
+def optional_text(value: object) -> str | None:
+    """Any text without a line end or NUL."""
+    return None if isinstance(value, str) and not set("\0\r\n") & set(value) else "text on one line"
+
+
 def path(wanted: str, *, optional: bool = False) -> Check:
     """A path; whether it exists is found out by who opens it."""
 
@@ -126,7 +138,7 @@ class Settings:
     )
     data: Path = setting(
         Path("holdfast-data"),
-        "Folder of the profile store and the development certificate; made when it is missing.",
+        "Folder of all that is kept: rooms, sessions, profiles, keys; made when it is missing.",
         path("a folder"),
     )
     game: str = setting(
@@ -152,6 +164,27 @@ class Settings:
         "Parts of a tick that the rooms are spread over, so that not all frames leave at once.",
         whole(1, 16),
     )
+    nodes: int = setting(
+        1, "Node processes behind the port, looked after by a supervisor; 1: this very process.", whole(1, 64)
+    )
+    node: str = setting(
+        "node",
+        "Name of this node among those on the same data folder; with --nodes its number is put behind.",
+        name,
+    )
+    advertise: str = setting(
+        "",
+        "Host by which clients reach this node when another sends them here; the one that they reached when not given.",
+        optional_text,
+        shown="the one they reached",
+    )
+    journal: str = setting(
+        "process",
+        "What a tick survives before anybody hears of it: a crash of the process, a power cut (disk), nothing (off).",
+        choice(*JOURNALS),
+        metavar="|".join(JOURNALS),
+    )
+    snapshot_s: float = setting(5.0, "How often a room's whole state is stored.", number(0.1, 3600))
     rooms_max: int = setting(1000, "Rooms open at once; beyond that a new room is refused.", whole(1, 100_000))
     sessions_max: int = setting(10_000, "Players at once; beyond that a log-in is refused.", whole(1, 100_000))
     hold_s: float = setting(30.0, "How long a seat is kept for a player who lost the connection.", number(0, 3600))

@@ -16,10 +16,12 @@ from typing import Any
 
 import attrs
 import msgpack
+import numpy as np
 
+from cluster.codec import StageRecord
 from game.api import Event
 from game.batch import StepResult
-from game.commands import Command, TickCommands
+from game.commands import Command, Quarantine, TickCommands, encode_commands
 from netcode import messages
 from netcode.control import message_bytes
 from netcode.session import Session
@@ -43,11 +45,14 @@ class Occupant:
     seat: int
     generation: int
     tick: int
+    epoch: int = 1
     stream: int = 0
     away: bool = False
     """The player has lost the connection, or is coming back and not seated yet: nothing is taken or told."""
     leaving: bool = False
     leave_ref: int = 0
+    leave_from: int = 0
+    """The session's generation when it asked to leave: a later connection knows nothing of the reference."""
     chat_due: int = 0
     """Tick up to which the seat has used what it may say."""
 
@@ -77,6 +82,8 @@ class Stage(ABC):
         self.batch = batch
         self.occupants: dict[tuple[str, int], Occupant] = {}
         self.pending: list[Command] = []
+        self.epochs: dict[str, int] = {}
+        """Of every room in the batch: counts its owners."""
 
     def submit(self, command: Command) -> bool:
         """Let a command take part in the next tick; False when too many wait already."""
@@ -98,9 +105,29 @@ class Stage(ABC):
         result: StepResult = self.batch.step(tick)
         return result
 
-    @abstractmethod
-    def record(self, tick: TickCommands, result: StepResult) -> list[Any]:
-        """What the journal keeps of the tick."""
+    def record(self, rooms: list[str], ticks: np.ndarray, tick: TickCommands, result: StepResult) -> StageRecord:
+        """What the journal keeps of the tick, given rooms and ticks as they were before it.
+
+        A room that has failed is told Quarantine before anything else, so that a replay does not try what failed.
+        """
+        game, epochs = self.game, self.epochs
+        gone = {*result.failed, *result.closed}
+        hashes = result.hashes
+        if gone:
+            after = dict(zip(self.batch.ids, result.hashes, strict=True))
+            hashes = [0 if room in gone else after[room] for room in rooms]
+        if result.failed:
+            tick = TickCommands(tick.inputs, (*map(Quarantine, result.failed), *tick.commands))
+        return StageRecord(
+            game.name,
+            game.option,
+            game.tick_hz,
+            rooms,
+            np.array([epochs[room] for room in rooms], np.uint32),
+            ticks + np.uint32(1),
+            np.array(hashes, np.uint64),
+            encode_commands(tick),
+        )
 
     @abstractmethod
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> Occupant:
@@ -151,7 +178,7 @@ class Stage(ABC):
                 seats=game.seats,
                 generation=occupant.generation,
                 stream=occupant.stream,
-                epoch=0,
+                epoch=self.epochs[room],
                 tick=self.batch.tick_of(room),
                 tick_hz=game.tick_hz,
                 last_seq=self.batch.last_seq(room, occupant.seat),

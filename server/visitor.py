@@ -35,6 +35,10 @@ log = structlog.get_logger("holdfast.door")
 _INPUT = bytes([DatagramType.INPUT])
 
 
+class Redirected(Exception):
+    """The session belongs to another node; its player was told which."""
+
+
 class Visitor:
     """One control connection."""
 
@@ -62,6 +66,8 @@ class Visitor:
                         patience.deadline = float("inf")
             if patience.cancelled_caught:
                 raise ProtocolError(ErrorCode.TIMED_OUT, f"no log-in within {LOGIN_S:g} s")
+        except Redirected:
+            log.debug("session_redirected", peer=link.peer[0])
         except ProtocolError as error:
             log.info("session_refused", code=error.code.wire_name, reason=str(error), peer=link.peer[0])
             link.write(message_bytes(messages.Error.of(error, fatal=True)))
@@ -101,7 +107,11 @@ class Visitor:
             self._session = await self._door.log_in(self._link, item)
             self._channel.logged_in()
         elif isinstance(item, messages.Resume):
-            self._session = self._door.resume(self._link, item)
+            found = await self._door.resume(self._link, item)
+            if isinstance(found, messages.Redirect):
+                self._link.write(message_bytes(found))
+                raise Redirected
+            self._session = found
             self._channel.logged_in()
         elif session is None:
             assert isinstance(item, messages.Ping)
@@ -114,7 +124,7 @@ class Visitor:
                 if session.seat is not None:  # else: on its way when the seat was lost
                     session.seat.act(item.seq, item.data)
             else:
-                self._answer(session, item)
+                await self._answer(session, item)
 
     def _receive_realtime(self, session: Session, packet: bytes) -> None:
         if packet[:1] != _INPUT:
@@ -129,13 +139,13 @@ class Visitor:
             except BadFrame as error:
                 raise ProtocolError(ErrorCode.BAD_MESSAGE, str(error)) from None
 
-    def _answer(self, session: Session, message: Message) -> None:
+    async def _answer(self, session: Session, message: Message) -> None:
         now = trio.current_time()
         try:
             if not session.budget.take_message(now):
                 self._pause_s = max(self._pause_s, session.budget.take_refusal(now))
                 raise ProtocolError(ErrorCode.LIMITED, "too many requests; wait a moment")
-            answer = self._door.handle(session, message)
+            answer = await self._door.handle(session, message)
         except ProtocolError as error:  # a refusal, not a fault: the session goes on
             answer = messages.Error.of(error, message.ref)
         if answer is not None:

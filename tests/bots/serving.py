@@ -13,7 +13,7 @@ import trio
 from game.api import RowGame
 from game.arena import Arena
 from holdfast.demo import server_log, server_port, server_process
-from server.node import Address, PlayedGame, run_node
+from server.node import Address, PlayedGame, Running, run_node
 from server.settings import Settings
 
 
@@ -23,8 +23,8 @@ async def node(data: Path, *games: RowGame, **settings: Any) -> AsyncIterator[st
     stop, started = trio.Event(), trio.Event()
     found: list[Address] = []
 
-    def on_start(address: Address, *_: object) -> None:
-        found.append(address)
+    def on_start(running: Running) -> None:
+        found.append(running.address)
         started.set()
 
     played = [PlayedGame(game, game.name) for game in games or (Arena({"match_s": 5}),)]

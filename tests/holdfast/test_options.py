@@ -62,7 +62,7 @@ def test_every_setting_can_come_from_each_source() -> None:
     texts = {
         field.name: {"int": "16", "int | None": "16", "float": "16.0", "bool": "true"}.get(
             str(field.type),
-            "debug" if field.name == "log_level" else "json" if field.name == "log_format" else "x",
+            {"log_level": "debug", "log_format": "json", "journal": "disk"}.get(field.name, "x"),
         )
         for field in attrs.fields(Settings)
         if field.name != "options"

@@ -35,6 +35,7 @@ SAMPLES: list[Message] = [
         session="s", secret=bytes(32), account="a", name="n", games=[], udp_port=1,
         connection=2, suite="aes-256-gcm", key_up=bytes(32), key_down=bytes(32),
     ),
+    messages.Redirect(host="", port=1, ticket=b""),
     messages.Rooms(rooms=[]),
     messages.RoomCreated(room="r", seats=2),
     messages.Seated(

@@ -33,6 +33,8 @@ SPECIAL: dict[str, Any] = {
     "generation": st.integers(0, 2**16 - 1),
     "window_s": st.integers(1, 3600),
     "udp_port": st.integers(0, 65535),
+    "port": st.integers(1, 65535),
+    "ticket": st.binary(max_size=256),
     "time_us": st.integers(0, 2**63 - 1),
     "key_up": st.binary(min_size=32, max_size=32),
     "key_down": st.binary(min_size=32, max_size=32),
@@ -45,8 +47,10 @@ SPECIAL: dict[str, Any] = {
     "roster": st.lists(st.text(max_size=32), max_size=16),
     "view": st.dictionaries(st.text(max_size=8), PLAIN, max_size=2),
     "figures": st.dictionaries(st.text(max_size=8), PLAIN, max_size=8),
-    **dict.fromkeys(("retryable", "fatal", "open", "private", "resumed", "missed"), st.booleans()),
-    **dict.fromkeys(("ref", "epoch", "tick", "last_seq", "applied", "event_tick", "event_index", "resume_s"), U32),
+    **dict.fromkeys(("retryable", "fatal", "open", "private", "resumed", "missed", "suspended"), st.booleans()),
+    **dict.fromkeys(
+        ("ref", "epoch", "tick", "last_seq", "applied", "event_tick", "event_index", "resume_s", "above"), U32
+    ),
     **dict.fromkeys(("seat", "stream", "part", "parts"), st.integers(0, 255)),
 }
 OWN = {("error", "code"): st.integers(0, 2**16)}

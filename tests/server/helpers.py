@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import attrs
-import msgpack
 import pytest
 import trio
 
-from cluster.journal import JournalFenced
+from cluster.codec import StageRecord
+from cluster.journal import JournalFenced, NoJournal
+from cluster.memory import MemoryWorld, StoredSession
+from cluster.model import Member, SessionRecord
+from cluster.tickets import Tickets
 from game.api import Game, Result
 from netcode import messages
 from netcode.certificate import client_trust
@@ -28,18 +32,25 @@ from netcode.seal import Suite
 from netcode.session import Session
 from netcode.tcp import ByteLink
 from server.evidence import EvidenceFolder
-from server.host import Host
+from server.gate import Always
+from server.held import HeldSeats
+from server.host import Host, Services
+from server.housekeeping import Housekeeping
 from server.limits import Limits
 from server.lobby import Lobby
 from server.metrics import Metrics
-from server.node import Address, PlayedGame, run_node, stage_maker
+from server.node import PlayedGame, Running, run_node, stage_maker
+from server.registry import Registry
 from server.row_stage import RowOccupant
 from server.settings import Settings
+from server.snapshots import Snapshots
 from server.stage import Occupant
+from server.tenure import Tenure
 from server.watchdog import Watchdog
 from tests.server.games import Counter
 
 HOST = "127.0.0.1"
+ME = "me.0123456789abcdef"
 HANG_S = 10.0
 """A test that waits for so long has failed."""
 
@@ -54,6 +65,7 @@ class Node:
     data: Path
     stop: trio.Event
     stopped: trio.Event
+    parts: Running
 
     @property
     def server(self) -> str:
@@ -84,7 +96,7 @@ async def running(data: Path, games: Game | Sequence[PlayedGame] | None = None, 
     played = games
     with trio.fail_after(HANG_S * 2 + settings.get("hold_s", 0.0)):
         async with trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[tuple[Address, Metrics, Lobby]](1)
+            send, receive = trio.open_memory_channel[Running](1)
             stop, stopped = trio.Event(), trio.Event()
 
             async def run() -> None:
@@ -92,13 +104,13 @@ async def running(data: Path, games: Game | Sequence[PlayedGame] | None = None, 
                     Settings(host=HOST, port=0, data=data, **settings),
                     played,
                     stop=stop,
-                    started=lambda *told: send.send_nowait(told),
+                    started=send.send_nowait,
                 )
                 stopped.set()
 
             nursery.start_soon(run)
-            address, metrics, lobby = await receive.receive()
-            yield Node(address.port, metrics, lobby, data, stop, stopped)
+            found = await receive.receive()
+            yield Node(found.address.port, found.metrics, found.lobby, data, stop, stopped, found)
             stop.set()
             await stopped.wait()
 
@@ -245,12 +257,16 @@ class SlowJournal:
 
     def __init__(self, stores: bool = False) -> None:
         self.appends: list[SlowAppend] = []
-        self.records: list[Any] = []
+        self.records: list[Sequence[StageRecord]] = []
         self.stores = stores
 
-    def begin(self, record: bytes) -> SlowAppend:
+    @property
+    def position(self) -> int:
+        return len(self.records)
+
+    def begin(self, stages: Sequence[StageRecord]) -> SlowAppend:
         self.appends.append(SlowAppend())
-        self.records.append(msgpack.unpackb(record, strict_map_key=False) if record else None)
+        self.records.append(stages)
         if self.stores:
             self.appends[-1].finish()
         return self.appends[-1]
@@ -317,20 +333,38 @@ class Rig:
         self.limits = Limits(Settings(data=folder), self.metrics.limits)
         self.watchdog = Watchdog(watchdog_s)
         game = game or Counter()
-        self.host = Host(
-            game,
-            stage_maker(game, self.watchdog),
-            spec=spec or game.name,
-            phases=phases,
-            hold_s=1.0,
-            rooms_max=rooms_max,
+        self.joins = 0
+        self.world = MemoryWorld()
+        store = self.store = self.world.store()
+        self.tenure = Tenure(store, lambda counter: Member(incarnation=ME, node="me", host="", port=1), ME)
+        snapshots, self.held = Snapshots(store, ME), HeldSeats()
+        self.housekeeping = Housekeeping(store, self.tenure, NoJournal(), snapshots)
+        self.registry = Registry(
+            store, self.tenure, Tickets(bytes(32)), 1.0, lambda room: room in self.host.rooms.by_id
+        )
+        services = Services(
+            right=Always(),
             journal=self.journal,
+            snapshots=snapshots,
+            housekeeping=self.housekeeping,
             datagrams=self.datagrams,  # type: ignore[arg-type]
             metrics=self.metrics,
             evidence=self.evidence,
+            held=self.held,
+            left=self.registry.left,
             deliver=lambda _, room, results: self.delivered.extend((room, result) for result in results),
         )
-        self.lobby = Lobby({self.host.game.name: self.host})
+        self.host = Host(
+            game, stage_maker(game, self.watchdog), services, spec=spec or game.name, phases=phases, hold_s=1.0
+        )
+        self.lobby = Lobby(
+            {self.host.game.name: self.host},
+            registry=self.registry,
+            tenure=self.tenure,
+            housekeeping=self.housekeeping,
+            held=self.held,
+            rooms_max=rooms_max,
+        )
 
     def session(self, number: int, account: str = "") -> tuple[Session, FakeLink]:
         """A player who speaks over the control channel."""
@@ -338,11 +372,24 @@ class Rig:
         end = ServerEnd(number, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
         session = Session(f"s{number}", account or f"a{number}", "", b"", end, 0.0, 0.0, link, by_datagram=False)
         session.budget = self.limits.session()
+        session.record = SessionRecord(session=session.id, account=session.account, name="", secret_hash=b"")
+        body: bytes = msgpack.packb(attrs.asdict(session.record))
+        self.world.sessions[session.id] = StoredSession(session.account, inf, 0, body)
+        self.world.accounts[session.account] = session.id
         return session, link
 
     def open(self, **options: int) -> str:
         """Open a room and return its id."""
-        return self.host.rooms.open(options).id
+        rooms = self.host.rooms
+        return rooms.open(rooms.draft(options, private=False, account="", owner=ME, first=1)).id
+
+    def _is_here(self, room: str) -> bool:
+        return room in self.host.rooms.by_id
+
+    def join(self, session: Session, room: str, ref: int) -> None:
+        """Let a session ask for a seat, past the lobby."""
+        self.joins += 1
+        self.host.seating.join(session, self.host.rooms.by_id[room], ref, f"join-{self.joins}")
 
     def tick(self, count: int = 1) -> None:
         """So many ticks of every stage, now."""

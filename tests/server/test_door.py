@@ -82,7 +82,7 @@ async def test_a_fault_of_ours_costs_one_session(tmp_path: Path, monkeypatch: py
 
     async with running(tmp_path) as node, playing(node) as (_, room), rude(node) as peer:
         await peer.log_in()
-        monkeypatch.setattr("server.lobby.Lobby.list_rooms", fail)
+        monkeypatch.setattr("server.listing.Listing.tell", fail)
         peer.say(messages.ListRooms())
         error = await peer.hear(messages.Error)
         assert (error.code, error.fatal) == (ErrorCode.INTERNAL.number, True)

@@ -15,7 +15,7 @@ from tests.server.helpers import SlowJournal
 
 async def test_what_is_stored_leaves_at_once() -> None:
     gate, journal, out = Gate(), SlowJournal(), list[int]()
-    append = journal.begin(b"")
+    append = journal.begin([])
     journal.store()
     gate.hold(append, lambda: out.append(1))
     assert out == [1]
@@ -26,11 +26,11 @@ async def test_nothing_leaves_before_its_record_nor_before_its_elders(nursery: t
     gate, journal, out = Gate(), SlowJournal(), list[int]()
     nursery.start_soon(gate.run)
     for number in range(2):
-        gate.hold(journal.begin(b""), partial(out.append, number))
+        gate.hold(journal.begin([]), partial(out.append, number))
     journal.appends[1].finish()
     await wait_all_tasks_blocked()
     assert out == []
-    third = journal.begin(b"")
+    third = journal.begin([])
     third.finish()
     gate.hold(third, lambda: out.append(2))  # stored, but others wait before it
     assert out == []
@@ -48,7 +48,7 @@ async def test_a_third_tick_waits(nursery: trio.Nursery) -> None:
         for number in range(4):
             await gate.until_free()
             passed.append(number)
-            gate.hold(journal.begin(b""), lambda: None)
+            gate.hold(journal.begin([]), lambda: None)
 
     nursery.start_soon(ticks)
     for stored in range(3):
@@ -65,12 +65,12 @@ async def test_a_fenced_journal_releases_nothing() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(gate.run)
             for number in range(2):
-                gate.hold(journal.begin(b""), partial(out.append, number))
+                gate.hold(journal.begin([]), partial(out.append, number))
             await wait_all_tasks_blocked()
             journal.appends[1].finish()
             journal.appends[0].fence()
     assert isinstance(caught.value.exceptions[0], JournalFenced)
-    late = journal.begin(b"")
+    late = journal.begin([])
     late.finish()
     gate.hold(late, lambda: out.append(3))
     assert out == []

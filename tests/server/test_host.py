@@ -43,7 +43,7 @@ class Slow(Counter):
 
 def seat(rig: Rig, number: int, room: str) -> tuple[Occupant, FakeLink]:
     session, link = rig.session(number)
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=number)
+    rig.join(session, room, number)
     rig.tick()
     assert isinstance(session.seat, Occupant)
     return session.seat, link
@@ -114,7 +114,7 @@ async def test_a_slow_journal_slows_the_ticks_and_nothing_leaves_before_it_is_st
     room = rig.open()
     session, link = rig.session(1)
     rig.journal.stores = False
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=5)
+    rig.join(session, room, 5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.host.run)
         await trio.sleep(1.0)
@@ -141,7 +141,7 @@ async def test_a_fenced_journal_ends_the_host_and_tells_nobody(tmp_path: Path, a
     room = rig.open()
     session, link = rig.session(1)
     rig.journal.stores = False
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=5)
+    rig.join(session, room, 5)
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.host.run)
@@ -156,10 +156,10 @@ async def test_the_record_holds_what_a_replay_needs(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     room = rig.open()
     seat(rig, 1, room)
-    ((game, options, ids, ticks, hashes, _, failed),) = rig.journal.records[0]
-    assert (game, dict(options)) == ("counter", rig.host.game.option)
-    assert (ids, ticks, failed) == ([room], (1).to_bytes(4, "little"), [])
-    assert hashes == rig.host.rooms.stages[0].batch.hashes()[0].to_bytes(8, "little")
+    (stage,) = rig.journal.records[0]
+    assert (stage.game, stage.options, stage.tick_hz) == ("counter", rig.host.game.option, rig.host.game.tick_hz)
+    assert (list(stage.rooms), stage.epochs.tolist(), stage.ticks.tolist()) == ([room], [1], [1])
+    assert stage.hashes.tolist() == rig.host.rooms.stages[0].batch.hashes()
 
 
 # -- players ----------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ async def test_a_session_that_goes_before_its_seat_comes_holds_it_only(tmp_path:
     rig = Rig(tmp_path)
     room = rig.open()
     session, link = rig.session(1)
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=1)
+    rig.join(session, room, 1)
     assert rig.host.rooms.by_id[room].free_seats == 3
     rig.lobby.forget(session)
     rig.tick(2)
@@ -184,7 +184,7 @@ async def test_a_full_room_is_a_typed_refusal_of_that_join(tmp_path: Path) -> No
     room = rig.open()
     seat(rig, 1, room)
     session, link = rig.session(2)
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=8)
+    rig.join(session, room, 8)
     rig.tick()
     (error,) = link.heard(messages.Error)
     assert (error.code, error.ref, error.fatal, session.seat) == (ErrorCode.ROOM_FULL.number, 8, False, None)
@@ -221,7 +221,7 @@ async def test_a_full_stage_refuses_joins_but_never_loses_a_goodbye(tmp_path: Pa
     rig.host.seating.applied(room, ["none"])
     stage.pending *= COMMANDS_MAX
     with pytest.raises(ProtocolError) as caught:
-        rig.host.seating.join(rig.session(2)[0], rig.host.rooms.by_id[room], 1)
+        rig.join(rig.session(2)[0], room, 1)
     assert caught.value.code is ErrorCode.LIMITED
     rig.lobby.forget(occupant.session)
     rig.tick(COMMANDS_MAX // COMMANDS_A_TICK + 1)
@@ -295,7 +295,7 @@ async def test_a_failing_room_is_closed_alone(tmp_path: Path, slow_journal: bool
     occupant, link = seat(rig, 1, bad)
     _, other = seat(rig, 2, good)
     joining, waiting = rig.session(3)
-    rig.host.seating.join(joining, rig.host.rooms.by_id[bad], ref=7)
+    rig.join(joining, bad, 7)
     window = InputWindow(0)
     window.add(b"\x0a")
     occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
@@ -330,7 +330,7 @@ async def test_evidence_that_cannot_be_written_is_no_second_failure(tmp_path: Pa
     room = rig.open()
     game.refuses_joins = True
     session, link = rig.session(1)
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=2)
+    rig.join(session, room, 2)
     rig.tick()
     (error,) = link.heard(messages.Error)
     assert (error.code, error.ref, session.seat) == (ErrorCode.ROOM_CLOSED.number, 2, None)
@@ -375,9 +375,10 @@ async def test_a_room_with_results_that_wait_stays(tmp_path: Path, autojump_cloc
 
 async def test_too_many_rooms(tmp_path: Path) -> None:
     rig = Rig(tmp_path, rooms_max=1)
-    rig.open()
+    request = messages.CreateRoom(game="counter")
+    await rig.lobby.create(rig.session(1)[0], request)
     with pytest.raises(ProtocolError) as caught:
-        rig.open()
+        await rig.lobby.create(rig.session(2)[0], request)
     assert caught.value.code is ErrorCode.TOO_MANY_ROOMS
 
 
@@ -387,7 +388,7 @@ async def test_a_seat_that_is_left_and_given_away_in_one_tick_frees_its_leaver(t
     occupant, link = seat(rig, 1, room)
     rig.host.seating.leave(occupant, ref=7)
     other, _ = rig.session(2)
-    rig.host.seating.join(other, rig.host.rooms.by_id[room], ref=8)
+    rig.join(other, room, 8)
     rig.tick()
     assert [left.ref for left in link.heard(messages.Left)] == [7]
     assert occupant.session.seat is None
@@ -399,7 +400,7 @@ async def test_an_account_keeps_one_held_seat(tmp_path: Path) -> None:
     rooms = [rig.open() for _ in range(3)]
     for room in rooms:
         session, _ = rig.session(1, "ann")
-        rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=1)
+        rig.join(session, room, 1)
         rig.lobby.forget(session)
         rig.tick(2)
     rig.tick(2)

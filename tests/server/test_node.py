@@ -85,7 +85,7 @@ async def test_a_second_log_in_replaces_the_first_and_takes_its_seat(tmp_path: P
             frame = await again.next_frame()
             assert frame.values("sum")[0] >= before.values("sum")[0]
             assert (await refused(last_frame(room))).code is ErrorCode.SESSION_REPLACED
-            assert len(node.lobby.list_rooms(messages.ListRooms()).rooms) == 1
+            assert len(node.lobby.listing.tell(messages.ListRooms()).rooms) == 1
 
 
 async def test_a_lost_player_finds_the_seat_held(tmp_path: Path) -> None:

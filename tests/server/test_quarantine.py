@@ -72,7 +72,7 @@ async def test_one_room_of_a_hundred_fails_and_ninety_nine_have_every_tick(
     seats = []
     for number in range(100):
         session, link = rig.session(number)
-        rig.host.seating.join(session, rig.host.rooms.by_id[rig.open()], ref=1)
+        rig.join(session, rig.open(), 1)
         seats.append((session, link))
     rig.tick(3)
     first = int(rig.host.rooms.stages[0].batch.rows.tick[0])
@@ -113,7 +113,7 @@ async def test_an_object_room_that_hangs_or_talks_nonsense_is_closed_alone(
     seats = []
     for number in range(3):
         session, link = rig.session(number)
-        rig.host.seating.join(session, rig.host.rooms.by_id[rig.open()], ref=1)
+        rig.join(session, rig.open(), 1)
         seats.append((session, link))
     rig.tick()
     (lost, told), (other, well), (_, idle) = seats

@@ -53,7 +53,7 @@ class Table:
         self.room = self.rig.open()
         for number in (1, 2):
             session, _ = self.rig.session(number)
-            self.rig.host.seating.join(session, self.rig.host.rooms.by_id[self.room], 0)
+            self.rig.join(session, self.room, 0)
             self.rig.tick()
             assert isinstance(session.seat, Occupant)
 

@@ -24,7 +24,7 @@ class Table:
         self.room = self.rig.open()
         self.session, self.link = self.rig.session(1, "ann")
         self.window = InputWindow(0)
-        self.rig.host.seating.join(self.session, self.rig.host.rooms.by_id[self.room], ref=5)
+        self.rig.join(self.session, self.room, 5)
         self.rig.tick()
 
     @property
@@ -140,7 +140,7 @@ async def test_a_connection_lost_while_joining_leaves_the_seat_to_be_resumed(tmp
     rig = Rig(tmp_path)
     room = rig.open()
     session, link = rig.session(1)
-    rig.host.seating.join(session, rig.host.rooms.by_id[room], ref=5)
+    rig.join(session, room, 5)
     session.lost_at = 1.0
     rig.lobby.lost(session)
     rig.tick(2)
@@ -154,7 +154,7 @@ async def test_a_connection_lost_while_joining_leaves_the_seat_to_be_resumed(tmp
 
 async def test_events_since_the_last_that_was_known(table: Table) -> None:
     other, _ = table.rig.session(2, "bob")
-    table.rig.host.seating.join(other, table.rig.host.rooms.by_id[table.room], ref=1)
+    table.rig.join(other, table.room, 1)
     table.rig.tick()
     known = [tuple(event[:2]) for told in table.link.heard(messages.Events) for event in told.events][-1]
     table.lose()
@@ -177,7 +177,7 @@ async def test_events_that_are_kept_no_longer_are_told_to_be_missing(table: Tabl
     known = [tuple(event[:2]) for told in table.link.heard(messages.Events) for event in told.events][-1]
     table.lose()
     other, _ = table.rig.session(2, "bob")
-    table.rig.host.seating.join(other, table.rig.host.rooms.by_id[table.room], ref=1)
+    table.rig.join(other, table.room, 1)
     table.rig.tick()
     stage = table.rig.host.rooms.stages[0]
     from game.commands import Chat
@@ -195,14 +195,14 @@ async def test_who_logs_in_anew_finds_the_room_and_takes_the_seat_back(table: Ta
     table.rig.tick()
     table.rig.lobby.forget(table.session)
     table.rig.tick()
-    assert table.rig.lobby.held_room("ann") == table.room
-    assert table.rig.lobby.held_room("bob") == ""
+    assert table.rig.held.room_of("ann") == table.room
+    assert table.rig.held.room_of("bob") == ""
     again, link = table.rig.session(3, "ann")
-    table.rig.lobby.join(again, messages.Join(room=table.room, ref=1))
+    await table.rig.lobby.join(again, messages.Join(room=table.room, ref=1))
     table.rig.tick()
     (seated,) = link.heard(messages.Seated)
     assert (seated.seat, seated.generation, seated.last_seq, seated.resumed) == (0, 2, 0, False)
-    assert table.rig.lobby.held_room("ann") == ""
+    assert table.rig.held.room_of("ann") == ""
 
 
 async def test_a_room_that_fails_leaves_who_is_away_without_a_seat(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_a_leaver_who_loses_the_connection_has_left(table: Table) -> None:
     table.lose()
     table.rig.tick()
     assert (table.seated, table.session.seat) == (EMPTY, None)
-    assert table.rig.lobby.held_room("ann") in ("", table.room)
+    assert table.rig.held.room_of("ann") in ("", table.room)
     table.come_back()
     table.rig.tick()
     assert table.link.heard(messages.Seated) == []

@@ -21,7 +21,7 @@ def seats(rig: Rig, count: int) -> list[tuple[Occupant, FakeLink]]:
     room, found = rig.open(), []
     for number in range(count):
         session, link = rig.session(len(rig.host.rooms.by_id) * 100 + number)
-        rig.host.seating.join(session, rig.host.rooms.by_id[room], 0)
+        rig.join(session, room, 0)
         rig.tick()
         assert isinstance(session.seat, Occupant)
         found.append((session.seat, link))

@@ -1,0 +1,102 @@
+"""Where a node listens.
+
+    own port     TCP and UDP under the same number: this very node
+    front port   TCP, shared by all nodes of this machine (SO_REUSEPORT): any of them
+
+The kernel spreads connections over everybody who listens on the front port, also over a process that is stopped: who
+gets no answer tries again from another port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+
+import attrs
+import trio
+
+BACKLOG = 1024
+
+
+class CannotListen(Exception):
+    """One line with the remedy."""
+
+
+@attrs.frozen
+class Listeners:
+    """Open sockets."""
+
+    port: int
+    """The own one."""
+    streams: list[trio.SocketListener]
+    datagrams: socket.socket
+    pid: int = attrs.field(factory=os.getpid)
+
+
+@contextlib.contextmanager
+def bind(host: str, port: int, front_port: int = 0) -> Iterator[Listeners]:
+    """Listen on `port` (0: one that is free for TCP and UDP), and on the front port where there is one (then `port` is
+    not looked at). Raises CannotListen."""
+    with contextlib.ExitStack() as stack:
+        family, address = resolve(host, port)
+        tcp, udp = _own(family, (address[0], 0, *address[2:]) if front_port else address)
+        streams = [stack.enter_context(tcp)]
+        stack.enter_context(udp)
+        if front_port:
+            front = stack.enter_context(shared_socket(family, (address[0], front_port, *address[2:])))
+            front.listen(BACKLOG)
+            streams.append(front)
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in streams]
+        yield Listeners(tcp.getsockname()[1], listeners, udp)
+
+
+def resolve(host: str, port: int) -> tuple[int, tuple[str, int]]:
+    """Family and address to bind to; raises CannotListen."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "that is no host name"
+        raise CannotListen(f"cannot listen on {host}: {why}; give an address of this machine") from error
+    return family, address  # type: ignore[return-value]
+
+
+def shared_socket(family: int, address: tuple[str, int]) -> socket.socket:
+    """A TCP socket bound to a port that other processes of this user bind, too; raises CannotListen."""
+    tcp = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        tcp.bind(address)
+    except OSError as error:
+        tcp.close()
+        raise CannotListen(f"cannot listen on {address[0]}:{address[1]}: {_reason(error)}") from error
+    return tcp
+
+
+def _own(family: int, address: tuple[str, int]) -> tuple[socket.socket, socket.socket]:
+    host, port = address[:2]
+    for _ in range(16):
+        tcp, udp = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind(address)
+            tcp.listen(BACKLOG)
+            udp.bind((host, tcp.getsockname()[1], *address[2:]))
+            return tcp, udp
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if port or error.errno != errno.EADDRINUSE:
+                raise CannotListen(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+    raise CannotListen(f"cannot listen on {host}: no port is free for both TCP and UDP")
+
+
+def _reason(error: OSError) -> str:
+    reasons = {
+        errno.EADDRINUSE: "the port is in use; stop the other server or choose another with --port",
+        errno.EACCES: "this user may not use the port; choose one above 1023 with --port",
+        errno.EADDRNOTAVAIL: "this machine has no such address; choose another with --host",
+    }
+    return reasons.get(error.errno or 0, error.strerror or str(error))

@@ -1,0 +1,118 @@
+"""Tenure: this node's right to run rooms, and what it makes of the others'.
+
+    renewed every 0.5 s ──► held ──margin over, no renewal──► suspended ──a renewal succeeds──► held
+                              └────────── sealed by another ──────────► JournalFenced: the process ends
+
+While it is suspended no room ticks and nothing that comes of a tick goes out; sockets stay, and players are told in the
+answers to their pings. No clock decides about safety: a node that is wrong about its lease finds its journal sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from cluster.errors import StoreBusy, StoreUnavailable
+from cluster.lease import RENEW_EVERY_S, LeaseWatch, OwnLease
+from cluster.model import Member
+from cluster.store import Store
+
+LOOK_EVERY_S = 0.25
+
+log = structlog.get_logger("holdfast.tenure")
+
+
+class Tenure:
+    """One incarnation's lease. `run` must be running."""
+
+    def __init__(self, store: Store, describe: Callable[[int], Member], incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.members: list[Member] = []
+        """All incarnations, as of the last look."""
+        self.dead: set[str] = set()
+        """Incarnations whose processes have ended, as far as we were told."""
+        self.lease = OwnLease()
+        self.watch = LeaseWatch(incarnation)
+        self.suspensions = 0
+        self._store = store
+        self._describe = describe
+        self._news = trio.Event()
+        self._was_held = True
+
+    @property
+    def held(self) -> bool:
+        """Whether rooms may tick now."""
+        held = self.lease.held(trio.current_time())
+        if held != self._was_held:
+            self._was_held = held
+            if not held:
+                self.suspensions += 1
+                log.warning("node_suspended", incarnation=self.incarnation)
+            else:
+                log.info("node_goes_on", incarnation=self.incarnation)
+        return held
+
+    async def until_held(self) -> None:
+        """Wait until rooms may tick."""
+        while not self.held:
+            await self._news.wait()
+
+    async def start(self) -> None:
+        """Take the first lease. Raises what `Journals.open` raises."""
+        now = trio.current_time()
+        token = self.lease.sent(now)
+        await self._store.journals.open(self._describe(self.lease.counter))
+        self.lease.renewed(token)
+        await self.look()
+
+    async def run(self) -> None:
+        """Renew the lease, and look at the others', for ever. Raises JournalFenced."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._renew)
+            nursery.start_soon(self._look)
+
+    async def _renew(self) -> None:
+        while True:
+            await trio.sleep(RENEW_EVERY_S)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew the lease once, as far as the store lets us. Raises JournalFenced."""
+        token = self.lease.sent(trio.current_time())
+        try:
+            await self._store.journals.renew(self._describe(self.lease.counter))
+        except (StoreBusy, StoreUnavailable) as error:
+            log.warning("lease_not_renewed", error=str(error))
+            return
+        self.lease.renewed(token)
+        self._news.set()
+        self._news = trio.Event()
+
+    async def _look(self) -> None:
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Read everybody's lease."""
+        try:
+            self.members = await self._store.journals.members()
+        except (StoreBusy, StoreUnavailable):
+            self.watch.failed(trio.current_time())
+        else:
+            self.watch.observe(self.members, trio.current_time())
+
+    def died(self, incarnation: str) -> None:
+        """Somebody who must know says that this process is dead."""
+        self.dead.add(incarnation)
+
+    def present(self) -> list[Member]:
+        """Those who may be given rooms and players: neither sealed, lapsed nor dead; ourselves, too."""
+        alive = {*self.watch.present(trio.current_time()), self.incarnation} - self.dead
+        return [member for member in self.members if member.incarnation in alive]
+
+    def others(self) -> list[Member]:
+        """The same without ourselves."""
+        return [member for member in self.present() if member.incarnation != self.incarnation]
