@@ -14,6 +14,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from bots.brain import Brain, inside_world, make_brain
 from bots.control import Control, Identity
 from bots.report import PlayerSeries
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from bots.swarm import Swarm
 
 USUAL_GAME = "arena"
+SILENT_S = 0.5
+"""A bot that has seen no frame for so long asks another node."""
 _INPUT = bytes([DatagramType.INPUT])
 _WORLD_UNIT = float(1 << UNIT_BITS)
 
@@ -49,7 +53,12 @@ class Bot:
         self.frame_bytes = 0
         """Bytes of all frames so far."""
         self.end: ClientEnd
-        self.udp_port = 0
+        self.address = b""
+        """Token of the server's UDP address."""
+        self.on_frame: Callable[[Frame, float], None] | None = None
+        """Is told of every frame that was read, and when it came."""
+        self.heard_at = 0.0
+        """When the last frame came."""
         self.last_event = (0, 0)
         """Tick and index of the newest event that came."""
         self.away = False
@@ -113,6 +122,16 @@ class Bot:
         return self._play.info.room if self._play is not None else ""
 
     @property
+    def epoch(self) -> int:
+        """Of the room; 0 before it has a seat."""
+        return self._play.frames.epoch if self._play is not None else 0
+
+    @property
+    def moves(self) -> int:
+        """Times that it went to another node before its connection was lost."""
+        return self._control.moves
+
+    @property
     def by_datagram(self) -> bool:
         """Whether its inputs go by datagram just now."""
         return self.who.transport == "udp" and not self.away and self.end.proven
@@ -136,7 +155,7 @@ class Bot:
         """Take a seat in this room and play. Raises RemoteError."""
         await self._control.ask(messages.Join(room=room))
         assert self._play is not None
-        self._swarm.add(self, self.link.peer[0])
+        self._swarm.add(self)
 
     async def leave(self) -> None:
         """Give the seat up and take the server's books. Raises RemoteError."""
@@ -171,6 +190,8 @@ class Bot:
         """Say what is to be said in this slice; returns the datagram, if it takes one: an input, or a probe."""
         if self.away or self._play is None:
             return None
+        if now - self.heard_at > SILENT_S:
+            self._control.seek()
         if self.who.transport == "tcp":
             self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self._play, now)), now)
             return None
@@ -212,8 +233,13 @@ class Bot:
             return
         if frame is None:
             return
+        self.heard_at = max(self.heard_at, now)
+        if self._control.seeking:
+            self._control.never_mind()
         if frame.acks is not None:
             self.end.acknowledged(*frame.acks, now)
+        if self.on_frame is not None:
+            self.on_frame(frame, now)
         if not series.frame(frame.tick, now, size, by_datagram):
             self._fault("tick_repeated")
         if play.rtt_ms:
@@ -250,7 +276,8 @@ class Bot:
         before = self.end.connection if self._play is not None else None
         if self._play is not None:
             self.series.fallbacks += self.end.fallbacks
-        self.udp_port, self._games = welcome.udp_port, welcome.games
+        self._games = welcome.games
+        self.address = self._swarm.address(self.link.peer[0], welcome.udp_port)
         self.end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down, Suite(welcome.suite))
         if before is not None:
             self._swarm.moved(self, before)
@@ -278,7 +305,7 @@ class Bot:
     def _seated(self, message: messages.Seated) -> None:
         if self._play is not None and message.resumed:
             self._play.resume(message)
-            self.away = False
+            self.away, self.heard_at = False, trio.current_time()
             return
         if message.parts or not message.inputs:
             raise RemoteError(ErrorCode.NOT_ALLOWED, f"bots play games of rows, which {message.game} is not")
@@ -286,6 +313,7 @@ class Bot:
         self._play = Play(message, decode=self.full, game=game)
         self.predicts = self._play.predictor is not None
         self._play.interpolator = None  # nobody draws
+        self.away, self.heard_at = False, trio.current_time()
         self._brain = make_brain(self._play.info, self.who.seed, self.who.player, sees=self.full)
         self._inside = inside_world(self._play.info) if self.full else None
 

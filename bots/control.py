@@ -1,12 +1,13 @@
-"""A bot's control connection: log in, ask, and come back when the connection is lost.
+"""A bot's control connection: log in, ask, come back when the connection is lost, and go where its room goes.
 
     Hello, Login ─► Welcome ─► … ─► lost ─► wait ─► Hello, Resume ─► Welcome ─► …        the session lives on
-                                     ▲        │
+                                     ▲        │               └─► Redirect: the same there
                                      └────────┘  not reached: again, for RECONNECT_S
                                      └─► refused for good, replaced, or broken protocol: ended, with the error
+    no frames, or told to move ─► standby: a second connection, Resume(above=epoch) ─► Welcome ─► the first is closed
 
 Waits are those of `netcode.resume`, so that a thousand bots do not come back at the same instant. Requests under way
-when the connection is lost fail with what ended it. One task a bot: it reads, and comes back itself.
+when the connection is lost fail with what ended it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import trio
 from bots.brain import Dice
 from netcode import messages
 from netcode.certificate import client_trust
-from netcode.client import parse_address
 from netcode.control import PROTOCOL, ControlChannel, State, message_bytes
 from netcode.errors import ErrorCode, NetcodeError, ProtocolError, RemoteError
 from netcode.messages import Message
+from netcode.reach import Place, places_of, reach
 from netcode.requests import Requests
 from netcode.resume import Backoff, ConnectionEnded
 from netcode.tcp import ByteLink
@@ -32,6 +33,9 @@ from netcode.tcp import ByteLink
 ANSWER_S = 20.0
 ATTEMPT_S = 5.0
 RECONNECT_S = 20.0
+HOPS_MAX = 4
+ATTEMPTS = 3
+"""Connections to the same address that may be under way, 200 ms apart: a stopped process answers none."""
 _WAITS = 0x77616974
 
 
@@ -64,6 +68,35 @@ class Listener(Protocol):
     def last_event(self) -> tuple[int, int]:
         """Tick and index of the newest event that came."""
 
+    @property
+    def epoch(self) -> int:
+        """Of the room that it sits in; 0 without one."""
+
+
+class _Line:
+    """One connection."""
+
+    def __init__(self, link: ByteLink) -> None:
+        self.link = link
+        self.channel = ControlChannel(server=False)
+        self.requests = Requests()
+
+    async def receive(self) -> list[Message | bytes]:
+        """What comes next. Raises LinkClosed and ProtocolError when nothing comes any more."""
+        data = await self.link.receive()
+        if not data:
+            raise ConnectionEnded.lost("the server has closed the connection")
+        return self.channel.receive_data(data)
+
+
+@attrs.define
+class _Entered:
+    """A line on which we are welcome, and what came behind the welcome."""
+
+    line: _Line
+    welcome: messages.Welcome
+    rest: list[Message | bytes]
+
 
 class Control:
     """The control connection of one bot, over as many links as it takes."""
@@ -75,17 +108,26 @@ class Control:
         self.trouble: Exception | None = None
         """The same, or why the connection is lost just now."""
         self.reconnects = 0
-        self.link: ByteLink
+        self.moves = 0
+        """Times that it went to another node before the connection was lost."""
+        self._line: _Line
         self._listener = listener
-        self._channel = ControlChannel(server=False)
-        self._requests = Requests()
         self._welcome: messages.Welcome
         self._dice = Dice(who.seed, who.player, _WAITS)
+        self._nursery: trio.Nursery
+        self._standby: trio.CancelScope | None = None
+        self._moving = False
+        self._switched = trio.Event()
 
     @property
     def alive(self) -> bool:
         """Whether the session lives; its connection may be lost just now."""
         return self.error is None
+
+    @property
+    def link(self) -> ByteLink:
+        """The present connection."""
+        return self._line.link
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
@@ -94,26 +136,36 @@ class Control:
         The nursery's exception groups go to the caller: `bots.crew` takes them apart.
         """
         who = self.who
-        async with trio.open_nursery() as nursery:
-            await self._connect(nursery, messages.Login(secret=who.secret, name=who.name))
+        async with trio.open_nursery() as self._nursery:
+            entered = await self._enter(messages.Login(secret=who.secret, name=who.name))
+            self._take_over(entered)
             try:
-                nursery.start_soon(self._stay, nursery)
+                self._nursery.start_soon(self._stay, entered)
                 yield
             finally:
                 with trio.CancelScope(shield=True):
                     await self.link.aclose()
-                nursery.cancel_scope.cancel()
+                self._nursery.cancel_scope.cancel()
 
     async def ask(self, message: Message) -> Message:
         """The answer to a request. Raises RemoteError, or what ended the session."""
+        for _ in range(HOPS_MAX):
+            answer = await self._ask(message)
+            if not isinstance(answer, messages.Redirect):
+                return answer
+            entered = await self._enter(self._resume(ticket=answer.ticket), answer)
+            self._switch(entered)
+        raise RemoteError(ErrorCode.INTERNAL, "sent from node to node without end")
+
+    async def _ask(self, message: Message) -> Message:
         if self.trouble is not None:
             raise self.trouble
-        answered = trio.Event()
-        request = self._requests.add(message, answered.set)
-        self.link.write(message_bytes(request.message))
+        line, answered = self._line, trio.Event()
+        request = line.requests.add(message, answered.set)
+        line.link.write(message_bytes(request.message))
         with trio.move_on_after(ANSWER_S):
             await answered.wait()
-        self._requests.drop(request)
+        line.requests.drop(request)
         if not request.done:
             raise RemoteError(ErrorCode.TIMED_OUT, f"no answer to {message.kind} within {ANSWER_S:g} s")
         return request.result
@@ -125,78 +177,183 @@ class Control:
             self._fail(error)
             self.link.close()
 
+    # -- another node, before the connection is lost ------------------------------------------------------------------
+
+    def seek(self, redirect: messages.Redirect | None = None) -> None:
+        """Ask another node for the room, at a higher epoch than ours; the present connection stays meanwhile.
+
+        `redirect`: the room moves there; else nothing is heard of it, and any node may know.
+        """
+        if redirect is not None or (self._standby is None and self.trouble is None):
+            self.never_mind()
+            self._moving = redirect is not None
+            self._standby = trio.CancelScope()
+            self._nursery.start_soon(self._seek, self._standby, redirect)
+
+    def never_mind(self) -> None:
+        """The room is heard again."""
+        if self._standby is not None:
+            self._standby.cancel()
+            self._standby = None
+
+    @property
+    def seeking(self) -> bool:
+        """Whether another node is asked because nothing is heard of the room."""
+        return self._standby is not None and not self._moving
+
+    async def _seek(self, scope: trio.CancelScope, redirect: messages.Redirect | None) -> None:
+        backoff = Backoff(lambda: self._dice.below(1 << 16) / (1 << 16))
+        with scope:
+            while self.alive:
+                ticket = b"" if redirect is None else redirect.ticket
+                try:
+                    with trio.fail_after(RECONNECT_S):
+                        entered = await self._enter(self._resume(above=self._listener.epoch, ticket=ticket), redirect)
+                except (NetcodeError, OSError, trio.TooSlowError):
+                    redirect = None
+                    await trio.sleep(backoff.next_s())
+                    continue
+                self._standby = None
+                self.moves += 1
+                self._switch(entered)
+                return
+        if self._standby is scope:
+            self._standby = None
+
     # -- the task of the bot ------------------------------------------------------------------------------------------
 
-    async def _stay(self, nursery: trio.Nursery) -> None:
+    async def _stay(self, entered: _Entered) -> None:
+        """Read the present connection; when another has taken its place, go on with that."""
+        line, items = entered.line, entered.rest
         while self.alive:
+            lost: Exception | None = None
             try:
                 while True:
-                    await self._receive()
+                    for item in items:
+                        self._take(line, item)
+                    items = await line.receive()
             except NetcodeError as error:
                 lost = error
-            self.link.close()
+            line.link.close()
+            if line is not self._line:  # a switch has read on
+                return
+            assert lost is not None
+            if self._standby is not None and self._moving:  # the new connection was made before this one broke
+                with trio.move_on_after(ATTEMPT_S):
+                    await self._switched.wait()
+                if line is not self._line:
+                    return
             if is_final(lost):
                 self.end(lost)
             elif self.alive:
+                self.never_mind()
                 self.trouble = lost
                 self._fail(lost)
                 self._listener.lost()
-                await self._come_back(nursery, lost)
+                found = await self._come_back(lost)
+                if found is None:
+                    return
+                self._take_over(found)
+                self.reconnects += 1
+                self.trouble = self.error
+                line, items = found.line, found.rest
 
-    async def _come_back(self, nursery: trio.Nursery, lost: Exception) -> None:
+    def _take(self, line: _Line, item: Message | bytes) -> None:
+        if line is not self._line:
+            raise ConnectionEnded.lost("another connection has taken over")
+        if isinstance(item, messages.Error) and item.fatal:
+            raise ConnectionEnded.refused(item)
+        if isinstance(item, messages.Redirect) and not item.ref:
+            self.seek(item)
+            return
+        self._listener.take(item)
+        if not isinstance(item, bytes):
+            line.requests.answer(item)
+
+    async def _come_back(self, lost: Exception) -> _Entered | None:
         deadline = trio.current_time() + RECONNECT_S
-        welcome, backoff = self._welcome, Backoff(lambda: self._dice.below(1 << 16) / (1 << 16))
+        backoff = Backoff(lambda: self._dice.below(1 << 16) / (1 << 16))
         while self.alive:
             await trio.sleep(backoff.next_s())
-            tick, index = self._listener.last_event
-            resume = messages.Resume(session=welcome.session, secret=welcome.secret, event_tick=tick, event_index=index)
             try:
-                with trio.fail_after(ATTEMPT_S):
-                    await self._connect(nursery, resume)
+                with trio.fail_after(RECONNECT_S / 2):
+                    return await self._enter(self._resume())
             except (NetcodeError, OSError, trio.TooSlowError) as error:
                 if is_final(error):
                     self.end(error)
                 elif trio.current_time() > deadline:
                     self.end(lost)
-            else:
-                self.reconnects += 1
-                self.trouble = self.error
-                return
+        return None
 
-    async def _connect(self, nursery: trio.Nursery, first: Message) -> None:
-        """A link on which we are welcome; `first` is Login or Resume."""
-        host, port = parse_address(self.who.server)
-        self.link = await ByteLink.client(host, port, client_trust(host, self.who.trust), nursery)
-        self._channel, self._requests = ControlChannel(server=False), Requests()
-        try:
-            hello = messages.Hello(protocol=PROTOCOL, agent="holdfast bot")
-            self.link.write(message_bytes(hello) + message_bytes(first))
-            while self._channel.state is not State.MEMBER:
-                await self._receive()
-        except BaseException:
-            self.link.close()
-            raise
+    def _resume(self, above: int = 0, ticket: bytes = b"") -> messages.Resume:
+        tick, index = self._listener.last_event
+        welcome = self._welcome
+        return messages.Resume(
+            session=welcome.session,
+            secret=welcome.secret,
+            event_tick=tick,
+            event_index=index,
+            above=above,
+            ticket=ticket,
+        )
 
-    async def _receive(self) -> None:
-        """Take what comes next. Raises LinkClosed and ProtocolError when nothing comes any more."""
-        channel = self._channel
-        data = await self.link.receive()
-        if not data:
-            raise ConnectionEnded.lost("the server has closed the connection")
-        for item in channel.receive_data(data):
-            if isinstance(item, messages.Error) and (item.fatal or channel.state is not State.MEMBER):
-                raise ConnectionEnded.refused(item)
-            if isinstance(item, messages.Welcome):
-                self._welcome = item
-                self._listener.welcomed(item)
-            else:
-                self._listener.take(item)
-                if not isinstance(item, bytes):
-                    self._requests.answer(item)
+    async def _enter(self, first: messages.Login | messages.Resume, to: messages.Redirect | None = None) -> _Entered:
+        """A connection on which we are welcome, wherever we are sent for it."""
+        for _ in range(HOPS_MAX + 1):
+            line = _Line(await reach(self._places(to), self._nursery))
+            try:
+                hello = messages.Hello(protocol=PROTOCOL, agent="holdfast bot")
+                line.link.write(message_bytes(hello) + message_bytes(first))
+                found = await self._welcomed(line)
+            except BaseException:
+                line.link.close()
+                raise
+            if isinstance(found, _Entered):
+                return found
+            line.link.close()
+            to = found
+            if isinstance(first, messages.Resume):
+                first = attrs.evolve(first, ticket=found.ticket)
+        raise ConnectionEnded.lost("sent from node to node without end", ErrorCode.ROOM_MOVING)
+
+    async def _welcomed(self, line: _Line) -> _Entered | messages.Redirect:
+        while True:
+            items = await line.receive()
+            for number, item in enumerate(items, 1):
+                if isinstance(item, messages.Error):
+                    raise ConnectionEnded.refused(item)
+                if isinstance(item, messages.Redirect):
+                    return item
+                if isinstance(item, messages.Welcome):
+                    assert line.channel.state is State.MEMBER
+                    return _Entered(line, item, items[number:])
+
+    def _places(self, to: messages.Redirect | None) -> list[Place]:
+        who = self.who
+        if to is None:
+            places = places_of(who.server, who.trust)
+            return places * ATTEMPTS if len(places) == 1 else places
+        host = to.host or places_of(who.server, who.trust)[0].host
+        return [Place(host, to.port, client_trust(host, who.trust))] * ATTEMPTS
+
+    def _take_over(self, entered: _Entered) -> None:
+        self._line, self._welcome = entered.line, entered.welcome
+        self._listener.welcomed(entered.welcome)
+
+    def _switch(self, entered: _Entered) -> None:
+        """Go on with another connection, and close the present one."""
+        before = self._line
+        self._listener.lost()
+        self._take_over(entered)
+        before.requests.end(ProtocolError(ErrorCode.TIMED_OUT, "the session goes on over another connection"))
+        before.link.close()
+        self._switched.set()
+        self._switched = trio.Event()
+        self._nursery.start_soon(self._stay, entered)
 
     def _fail(self, error: Exception) -> None:
         known = error if isinstance(error, ProtocolError) else ProtocolError(ErrorCode.SESSION_GONE, str(error))
-        self._requests.end(known)
+        self._line.requests.end(known)
 
 
 def is_final(error: BaseException) -> bool:

@@ -57,6 +57,7 @@ class Swarm:
         self._unread: deque[tuple[Bot, bytes, int, float, bool]] = deque()
         self._came = trio.Event()
         self._weather = None if conditions is None else Weather(conditions, self._deliver)
+        self._addresses: dict[tuple[str, int], bytes] = {}
         self._rules: dict[str, RowGame | None] = {}
         self._nursery: trio.Nursery
 
@@ -74,11 +75,18 @@ class Swarm:
             for lane in self._lanes:
                 lane.socket.close()
 
-    def add(self, bot: Bot, host: str) -> None:
+    def address(self, host: str, port: int) -> bytes:
+        """Token of a UDP address."""
+        if (host, port) not in self._addresses:
+            *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            self._addresses[host, port] = address_token(address)
+        return self._addresses[host, port]
+
+    def add(self, bot: Bot) -> None:
         """Let a seated bot send and receive from now on, in the slice that comes next."""
         lane = None
         if bot.who.transport == "udp":
-            lane = self._lane(host, bot.udp_port)
+            lane = self._lane(bot.link.peer[0])
             self._bots[bot.end.connection] = bot
             self._lane_of[bot] = lane
         self._slices[self._added % SLICES].setdefault(lane, []).append(bot)
@@ -128,17 +136,17 @@ class Swarm:
         else:
             self._weather.push(bot, Way.STREAM_DOWN, packet, now)
 
-    def _lane(self, host: str, port: int) -> _Lane:
-        """One of the sockets in turn; all bots of a swarm play on one server."""
+    def _lane(self, host: str) -> _Lane:
+        """One of the sockets in turn; all nodes of a server have addresses of one family."""
         if len(self._lanes) < SOCKETS:
-            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-            sock = socket.socket(family, kind)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_DGRAM)
             sock.setblocking(False)
             for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
             sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
-            lane = _Lane(sock, address_token(address))
+            lane = _Lane(sock)
             self._lanes.append(lane)
             self._nursery.start_soon(self._read, lane)
         return self._lanes[self._added % len(self._lanes)]
@@ -154,7 +162,7 @@ class Swarm:
     def _receive(self, lane: _Lane) -> int:
         received = self._in.receive(lane.socket)
         now, bots, weather = trio.current_time(), self._bots, self._weather
-        replies: list[bytes] = []
+        replies: list[tuple[Bot, bytes]] = []
         for packet, _ in received:
             bot = bots.get(peek_connection_id(packet) or 0)
             if bot is None:
@@ -162,7 +170,7 @@ class Swarm:
             if weather is not None:
                 weather.push(bot, Way.DOWN, packet, now)
             elif (reply := self._open(bot, packet, now)) is not None:
-                replies.append(reply)
+                replies.append((bot, reply))
         self._send(lane, replies)
         return len(received)
 
@@ -173,18 +181,18 @@ class Swarm:
             bot.take_frame(frame, len(packet), now, by_datagram=True)
         return reply
 
-    def _send(self, lane: _Lane, packets: list[bytes]) -> None:
+    def _send(self, lane: _Lane, packets: list[tuple[Bot, bytes]]) -> None:
         if packets:
-            self._out.send(lane.socket, packets, [lane.server] * len(packets))
+            self._out.send(lane.socket, [packet for _, packet in packets], [bot.address for bot, _ in packets])
 
     def _deliver(self, arrived: list[Parcel], now: float) -> None:
         """What the weather lets through, at both ends."""
         assert self._weather is not None
-        sent: dict[_Lane, list[bytes]] = {}
+        sent: dict[_Lane, list[tuple[Bot, bytes]]] = {}
         for bot, way, packet in arrived:
             if way is Way.UP:
                 if bot in self._lane_of:
-                    sent.setdefault(self._lane_of[bot], []).append(packet)
+                    sent.setdefault(self._lane_of[bot], []).append((bot, packet))
             elif way is Way.DOWN:
                 if (reply := self._open(bot, packet, now)) is not None:
                     self._weather.push(bot, Way.UP, reply, now)
@@ -238,7 +246,7 @@ class Swarm:
                 for bot, packet in packets:
                     self._weather.push(bot, Way.UP, packet, now)
             elif lane is not None:
-                self._send(lane, [packet for _, packet in packets])
+                self._send(lane, packets)
 
 
 @attrs.frozen(eq=False)
@@ -246,5 +254,3 @@ class _Lane:
     """A socket that many bots share."""
 
     socket: socket.socket
-    server: bytes
-    """Address token of the server."""

@@ -33,6 +33,10 @@ ANSWERS: dict[type[Message], type[Message]] = {
     messages.StatsRequest: messages.Stats,
 }
 """Request → what grants it; an `Error` refuses any."""
+REDIRECTED: dict[type[Message], tuple[type[Message], ...]] = dict.fromkeys(
+    (messages.Resume, messages.Join, messages.CreateRoom), (messages.Redirect,)
+)
+"""Requests that another node may be the right one for."""
 
 
 @attrs.define(eq=False)
@@ -98,7 +102,8 @@ class Requests:
         request = self._waiting.get(message.ref)
         if request is None:
             return None
-        if not isinstance(message, (ANSWERS[type(request.message)], messages.Error)):
+        wanted = (ANSWERS[type(request.message)], messages.Error, *REDIRECTED.get(type(request.message), ()))
+        if not isinstance(message, wanted):
             raise ProtocolError(ErrorCode.BAD_MESSAGE, f"{message.kind} is no answer to {request.message.kind}")
         del self._waiting[message.ref]
         request.answer = message
