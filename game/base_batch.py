@@ -19,7 +19,7 @@ import xxhash
 from game import roster
 from game.api import Event, Game, Result
 from game.commands import Act, Close, Command, HandOff, Leave, Quarantine, TickCommands, input_record_dtype
-from game.errors import GameError, UnknownRoom
+from game.errors import GAME_FAULTS, GameError, UnknownRoom
 from game.ledger import Ledger
 from game.rows import EMPTY, HELD, RowLayout, Rows
 from game.save import SavedRoom, pack_room, unpack_room
@@ -52,7 +52,7 @@ class Vacated:
 class Failure:
     """What a room's game raised, and what is needed besides the room to have it raise again."""
 
-    error: Exception
+    error: BaseException
     command: Command | None = None
     """The command whose hook raised; None when the step did."""
     acts: tuple[tuple[int, bytes], ...] = ()
@@ -213,7 +213,7 @@ class BaseBatch(ABC):
         rows.tick += np.uint32(1)
         for command in tick.commands:
             self._apply(command, result)
-        self._take_inputs(tick.inputs)
+        self._take_inputs(self._inputs_of_the_living(tick.inputs, result))
         self._give_up_held(result)
         self._step_all(result)
         for room in [*result.failed, *result.closed]:
@@ -222,6 +222,11 @@ class BaseBatch(ABC):
             self.close(room)
         result.hashes = self.hashes()
         return result
+
+    def _inputs_of_the_living(self, inputs: np.ndarray, result: StepResult) -> np.ndarray:
+        """Without those of rooms that have failed (they stay as they were) or end with this tick."""
+        gone = [self.row[room] for room in (*result.failed, *result.closed)]
+        return inputs[~np.isin(inputs["row"], gone)] if gone and len(inputs) else inputs
 
     def again(self, room: str, failure: Failure) -> Failure | None:
         """Do once more, within the tick that the room is in, what failed there; None when it goes well now.
@@ -269,7 +274,7 @@ class BaseBatch(ABC):
         one = self._one = self.rows.take([row], into=self._one)
         try:
             change = roster.apply(self._hooks(row), one, self.ledgers[row], command)
-        except Exception as error:
+        except GAME_FAULTS as error:
             result.failed[room] = Failure(error, command)
             return
         self.rows.put([row], one)

@@ -19,11 +19,15 @@ from game import roster
 from game.api import RowGame
 from game.base_batch import BaseBatch, Failure, Refused, Seated, StepResult, Vacated
 from game.commands import Act
-from game.errors import BadGame
-from game.objects import Said
+from game.errors import GAME_FAULTS, BadGame
+from game.objects import Said, check_name
 from game.rows import EMPTY, Rows
 
 __all__ = ["Batch", "Failure", "Refused", "Seated", "StepResult", "Vacated"]
+
+
+TOLD_MAX = 64
+EVENTS_A_ROOM_MAX = 1024
 
 
 class Batch(BaseBatch):
@@ -69,7 +73,7 @@ class Batch(BaseBatch):
             rows.backup()
             try:
                 self._run(rows)
-            except Exception as error:
+            except GAME_FAULTS as error:
                 rows.restore()
                 if len(well) == 1:
                     result.failed[self.ids[0]] = Failure(error)
@@ -90,7 +94,7 @@ class Batch(BaseBatch):
         some = self.rows.take(indices)
         try:
             self._run(some)
-        except Exception as error:
+        except GAME_FAULTS as error:
             if len(indices) == 1:
                 result.failed[self.ids[indices[0]]] = Failure(error)
                 return
@@ -139,11 +143,20 @@ class _RowHooks:
 
 def check_told(rows: Rows) -> None:
     """Raise BadGame when a step emitted something that cannot be told, before any ledger is touched."""
+    if len(rows.emitted) > TOLD_MAX or len(rows.ended) > TOLD_MAX:
+        raise BadGame(f"a step emits at most {TOLD_MAX} times, and ends matches as often")
+    if sum(len(where) for _, where, _ in rows.emitted) > EVENTS_A_ROOM_MAX:
+        told = np.bincount(np.concatenate([where for _, where, _ in rows.emitted]), minlength=rows.n)
+        if told.max() > EVENTS_A_ROOM_MAX:
+            raise BadGame(f"a room has at most {EVENTS_A_ROOM_MAX} events a tick")
     for kind, where, data in rows.emitted:
+        check_name("event", kind)
         whole = where.dtype.kind in "iu" and all(part.dtype.kind in "iub" for part in data)
         if not whole or not np.all((where >= 0) & (where < rows.n)):
             raise BadGame(f"event {kind!r}: rows are indices of rooms, data are whole numbers")
     for _, score, won, stats in rows.ended:
+        for name in stats:
+            check_name("stat", name)
         for values in (score, won, *stats.values()):
             if values.shape != rows.seated.shape or values.dtype.kind not in "iub":
                 raise BadGame("end_match: score, won and stats are whole numbers of shape (rooms, seats)")

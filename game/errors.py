@@ -54,12 +54,20 @@ class BadCommands(GameError):
 TEXT_MAX = 300
 
 
-def error_text(error: BaseException) -> str:
-    """Type and text of whatever a game raised, at most TEXT_MAX characters that can always be written, even when its
-    own `__str__` raises."""
+GAME_FAULTS = (Exception, SystemExit)
+"""What a game may raise and be quarantined for; the rest is for the process."""
+
+
+def text_of(error: BaseException) -> str:
+    """What an error of a game says, at most TEXT_MAX characters that can always be written, even when its own `__str__`
+    raises."""
     try:
         text = str(error)
-    except Exception:
+    except GAME_FAULTS:
         text = "(it has no text)"
-    told = f"{type(error).__name__}: {text}"[:TEXT_MAX]
-    return told.encode("utf-8", "replace").decode()
+    return text[:TEXT_MAX].encode("utf-8", "replace").decode()
+
+
+def error_text(error: BaseException) -> str:
+    """The same, with the type in front."""
+    return f"{type(error).__name__}: {text_of(error)}"

@@ -20,10 +20,10 @@ import xxhash
 from game.api import Game
 from game.base_batch import BaseBatch, Failure
 from game.commands import Command, TickCommands, decode_commands, encode_commands
-from game.errors import BadCommands, BadEvidence
+from game.errors import BadCommands, BadEvidence, text_of
 from game.object_batch import batch_for
 
-MAGIC = b"HFE1"
+MAGIC = b"HFE2"
 _NO_INPUTS = np.zeros(0, np.dtype([]))
 _CHECKSUM = struct.Struct("<Q")
 
@@ -45,6 +45,8 @@ class Evidence:
     command: Command | None
     """The command whose hook raised; None when the step did."""
     acts: tuple[tuple[int, bytes], ...]
+    view_of: int
+    """The seat whose view failed; -1 when none did."""
     kind: str
     """Type of the exception."""
     message: str
@@ -66,8 +68,9 @@ def pack_evidence(spec: str, batch: BaseBatch, room: str, failure: Failure) -> b
         "saved": batch.save(room),
         "command": encode_commands(TickCommands(_NO_INPUTS, () if command is None else (command,))),
         "acts": failure.acts,
+        "view_of": failure.view_of,
         "kind": type(error).__name__,
-        "message": str(error),
+        "message": text_of(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
     data: bytes = MAGIC + msgpack.packb(body, unicode_errors="replace")
@@ -89,12 +92,12 @@ def unpack_evidence(data: bytes) -> Evidence:
         raise BadEvidence(f"the evidence is of another version: {error}") from error
 
 
-def reproduce(game: Game, evidence: Evidence, force: bool = False) -> Exception | None:
+def reproduce(game: Game, evidence: Evidence, force: bool = False) -> BaseException | None:
     """Do again what failed; what it raises now, None when it goes well. Raises BadRoomData for another game.
 
     `force`: try with other code or options, too, as long as a room's layout is the same.
     """
     batch = batch_for(game)
     batch.load(evidence.saved, force=force)
-    failure = batch.again(evidence.room, Failure(Exception(), evidence.command, evidence.acts))
+    failure = batch.again(evidence.room, Failure(Exception(), evidence.command, evidence.acts, evidence.view_of))
     return None if failure is None else failure.error

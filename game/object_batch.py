@@ -23,7 +23,7 @@ from game.api import Game, RowGame
 from game.base_batch import BaseBatch, Failure, Refused, StepResult
 from game.batch import Batch
 from game.commands import Act
-from game.errors import BadAct, BadGame, StepOverran
+from game.errors import GAME_FAULTS, BadAct, BadGame, StepOverran, error_text, text_of
 from game.ledger import Ledger
 from game.objects import ObjectGame, Rng, Said, Told, check_said, decode_act, decode_state, encode_state, encode_view
 from game.rows import Rows
@@ -92,8 +92,8 @@ class ObjectBatch(BaseBatch):
         except StepOverran as error:
             result.failed[act.room] = Failure(error, act)
             return
-        except Exception as error:
-            why = str(error) if isinstance(error, BadAct) else f"{type(error).__name__}: {error}"
+        except GAME_FAULTS as error:
+            why = text_of(error) if isinstance(error, BadAct) else error_text(error)
             result.refused.append(Refused(act.room, seat, act.seq, why))
         rows.last_seq[row, seat] = act.seq
         rows.applied[row, seat] += 1
@@ -110,9 +110,15 @@ class ObjectBatch(BaseBatch):
         """Do once more, within the tick that the room is in, what failed there; None when it goes well now."""
         row = self._row(room)
         for seat, data in failure.acts:
-            with suppress(Exception):  # with other code than then the act may be refused
+            with suppress(*GAME_FAULTS):  # with other code than then the act may be refused
                 act = self._accept(room, seat, int(self.rows.generation[row, seat]), data)
                 self._acts.setdefault(row, []).append(act)
+        if failure.view_of >= 0:
+            try:
+                self.view(room, failure.view_of)
+            except GAME_FAULTS as error:
+                return Failure(error, view_of=failure.view_of)
+            return None
         return super().again(room, failure)
 
     def _step_all(self, result: StepResult) -> None:
@@ -132,7 +138,7 @@ class ObjectBatch(BaseBatch):
         rng = Rng(int(rows.seed[row]), int(rows.tick[row]), STEP)
         try:
             state, said = self.call(room, self.states[row], lambda s: self.game.step(s, inputs, rng), len(acts))
-        except Exception as error:
+        except GAME_FAULTS as error:
             result.failed[room] = Failure(error, None, tuple((act.seat, act.data) for act in acts))
             return
         self.states[row] = state

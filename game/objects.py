@@ -40,9 +40,9 @@ from game.api import ENGINE, Column, Game
 from game.errors import BadAct, BadGame
 from game.rng import below_of
 
-STATE_MAX = 256 * 1024
+STATE_MAX = 128 * 1024
 """Bytes of a room's state."""
-VIEW_MAX = 128 * 1024
+VIEW_MAX = STATE_MAX
 """Bytes of what one seat may see of it."""
 EVENTS_MAX, EVENTS_MAX_BYTES = 64, 32 * 1024
 """What one call of a hook may tell, and ..."""
@@ -253,12 +253,23 @@ def _check_event(told: Any, seats: int) -> tuple[tuple[int, str, tuple[Any, ...]
     return (seat, told[0], tuple(copy[1:])), len(data)
 
 
+def check_name(what: str, name: object) -> None:
+    """Raise BadGame unless this is a name that can be told: 1 to KIND_MAX characters that encode."""
+    try:
+        good = isinstance(name, str) and 0 < len(name) <= KIND_MAX and bool(name.encode())
+    except UnicodeEncodeError:
+        good = False
+    if not good:
+        raise BadGame(f"{what} {str(name)[:80]!r}: a name is text of 1 to {KIND_MAX} characters")
+
+
 def _check_over(over: Over, seats: int) -> Over:
     lists = {"score": over.score, **over.stats}
     if over.won is not None:
         lists["won"] = over.won
     for name, values in lists.items():
-        if type(name) is not str or len(values) != seats:
+        check_name("Over:", name)
+        if type(values) not in (list, tuple) or len(values) != seats:
             raise BadGame(f"Over: {name} has one whole number for each of the {seats} seats")
         if not all(type(value) in (int, bool) and -(2**63) <= value < 2**63 for value in values):
             raise BadGame(f"Over: {name} holds whole numbers")

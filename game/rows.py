@@ -116,6 +116,9 @@ class Rows:
         `won` (n, seats) defaults to having the highest score; equal scores share a rank. `stats` (n, seats) are
         summed up in profiles.
         """
+        over = np.asarray(over)
+        if over.shape != (self.n,):
+            raise BadGame(f"end_match: `over` has one entry for each of the {self.n} rooms, not the shape {over.shape}")
         if won is None:
             taken = np.where(self.seated > 0, score.astype(np.int64), np.iinfo(np.int64).min)
             won = taken == taken.max(axis=1, keepdims=True)

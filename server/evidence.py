@@ -25,14 +25,15 @@ class EvidenceFolder:
         self._waiting = 0
         self._written = trio.Event()
 
-    def keep(self, room: str, tick: int, evidence: bytes) -> Path:
-        """Have evidence written; returns where it will be."""
+    def keep(self, room: str, tick: int, evidence: bytes) -> Path | None:
+        """Have evidence written; returns where it will be, None when there is no place for more."""
         path = self.folder / f"{room}-{tick}.room"
         try:
             self._send.send_nowait((path, evidence))
             self._waiting += 1
         except trio.WouldBlock:
             log.error("evidence_lost", room=room, tick=tick, waiting=QUEUED_MAX)
+            return None
         return path
 
     async def run(self) -> None:

@@ -223,7 +223,7 @@ class Host:
             at = f"{last.filename}:{last.lineno}"
         try:
             found = pack_evidence(self._spec, stage.batch, room, failure)
-            where = str(self._services.evidence.keep(room, tick, found))
+            where = str(self._services.evidence.keep(room, tick, found) or "")
         except Exception:  # a state that cannot even be saved
             log.exception("evidence_not_made", room=room)
         log.error("room_quarantined", room=room, tick=tick, error=why, at=at, evidence=where, exc_info=error)

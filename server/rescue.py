@@ -324,7 +324,7 @@ class Rescuer:
                 tick = decode_snapshot(data).tick
             except Damaged:
                 tick = 0
-            where = str(self._evidence.keep(entry.room, tick, data))
+            where = str(self._evidence.keep(entry.room, tick, data) or "")
         log.error("room_not_recovered", room=entry.room, epoch=entry.epoch, reason=why, evidence=where)
         self._housekeeping.ended(entry)
 

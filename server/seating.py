@@ -19,6 +19,7 @@ import attrs
 from game.base_batch import Failure
 from game.batch import Seated, StepResult, Vacated
 from game.commands import Applied, Chat, Connect, Disconnect, Join, Leave
+from game.errors import GAME_FAULTS
 from netcode import messages
 from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
@@ -211,7 +212,7 @@ class Seating:
     ) -> None:
         try:
             told = stage.welcome(occupant, ref, resumed, missed)
-        except Exception as error:  # a game that cannot be looked at cannot be played
+        except GAME_FAULTS as error:  # a game that cannot be looked at cannot be played
             self.unseen.append((stage, occupant.room, Failure(error, view_of=occupant.seat)))
         else:
             outcome.message(occupant.session, told)

@@ -53,7 +53,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def guard(self, game: str, room: str) -> Iterator[None]:
-        """Raises StepOverran in the block when it runs for longer than the limit."""
+        """Raises StepOverran in the block when it runs for longer than the limit, and at its end in any case."""
         if self._looking is None:
             self._thread_id = threading.get_ident()
             self._looking = threading.Thread(target=self._look, name="watchdog", daemon=True)
@@ -62,23 +62,26 @@ class Watchdog:
         try:
             yield
         finally:
-            self._stop()
+            try:
+                overran = self._stop()
+            except StepOverran:  # it came just now; no second one does
+                self._stop()
+                overran = True
+            if overran:  # also when the game has swallowed it: what came of the call depends on the clock
+                raise StepOverran(f"a call into {game} took longer than {self._limit_s:g} s")
 
     def close(self) -> None:
         """Look no more."""
         self._closed.set()
 
-    def _stop(self) -> None:
-        """The call is over. An exception that was thrown but has not arrived is taken back, or raised here."""
-        try:
-            with self._lock:
-                self._running = None
-                if self._caught:
-                    self._caught = False
-                    _throw(self._thread_id, None)
-        except StepOverran:
-            self._running, self._caught = None, False
-            raise
+    def _stop(self) -> bool:
+        """The call is over; whether it was too long. An exception that has not arrived is taken back."""
+        with self._lock:
+            self._running = None
+            caught, self._caught = self._caught, False
+            if caught:
+                _throw(self._thread_id, None)
+        return caught
 
     def _look(self) -> None:
         while not self._closed.wait(self._limit_s / 4):

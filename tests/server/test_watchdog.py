@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,23 +42,37 @@ def test_an_endless_loop_is_broken_and_named(capsys: pytest.CaptureFixture[str])
     assert "room8" not in told
 
 
-def test_a_game_that_takes_no_exception_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
-    with looking(0.02, 0.2) as (watchdog, ended), watchdog.guard("chess", "room7"):
-        while not ended.is_set():
+def take_no_exception(watchdog: Watchdog, until: threading.Event) -> None:
+    with watchdog.guard("chess", "room7"):
+        while not until.is_set():
             with contextlib.suppress(StepOverran):
-                while not ended.is_set():
+                while not until.is_set():
                     pass
+
+
+def test_a_game_that_takes_no_exception_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
+    with looking(0.02, 0.2) as (watchdog, ended), pytest.raises(StepOverran):
+        take_no_exception(watchdog, ended)
     assert "game_hangs" in capsys.readouterr().out
+
+
+def test_a_game_that_swallows_the_exception_has_failed_all_the_same() -> None:
+    with looking(0.02, 60.0) as (watchdog, _):
+        with pytest.raises(StepOverran), watchdog.guard("chess", "room7"), contextlib.suppress(StepOverran):
+            spin()
+        with watchdog.guard("chess", "room8"):
+            pass
 
 
 def test_a_call_that_just_comes_back_in_time_raises_nothing_later() -> None:
     """The exception is either raised in the guarded block or never: sweep the end of the block over the limit."""
-    with looking(0.004, 60.0) as (watchdog, _):
-        caught = 0
-        for turn in range(300):
+    turns, caught = 50, 0
+    with looking(0.02, 60.0) as (watchdog, _):
+        for turn in range(turns):
+            end = time.monotonic() + turn * 0.06 / turns  # from well within the limit to three times as long
             try:
                 with watchdog.guard("chess", "room"):
-                    for _ in range(turn * 400):
+                    while time.monotonic() < end:
                         pass
             except StepOverran:
                 caught += 1
@@ -65,4 +80,4 @@ def test_a_call_that_just_comes_back_in_time_raises_nothing_later() -> None:
                 pass
         with watchdog.guard("chess", "room"):
             pass
-    assert caught < 300
+    assert 0 < caught < turns
