@@ -126,6 +126,8 @@ def _slices(chain: Sequence[Span], tips: Mapping[str, int], snapshot: Snapshot |
     found = []
     for span in chain:
         first, last = span.first, _end(span, tips)
+        if not first:  # given to somebody who never began
+            continue
         if snapshot is not None and span.epoch < snapshot.epoch:
             continue
         if snapshot is not None and span.epoch == snapshot.epoch:

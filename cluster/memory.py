@@ -240,6 +240,10 @@ class _Directory(_MemoryPart):
         return next(self._found(lambda row: code != "" and row.code == code), None)
 
     @reads
+    def coming_to(self, incarnation: str) -> list[RoomEntry]:
+        return [_apart(row) for _, row in sorted(self._world.rooms.items()) if row.target == incarnation]
+
+    @reads
     def owned_by(self, incarnation: str) -> list[RoomEntry]:
         return sorted(self._found(lambda row: row.owner == incarnation), key=_fullest)
 

@@ -58,7 +58,7 @@ class Span:
     epoch: int
     incarnation: str
     first: int
-    """Position from which on its records may lie."""
+    """Position from which on its records may lie; 0: its owner was given the room and has not begun yet."""
     last: int | None = None
     """Position up to which they may: the sealed tip, or that of the hand-off; None while the owner lives."""
 
@@ -94,9 +94,7 @@ class RoomEntry:
     strikes: int = 0
     """Processes that died of replaying it alone."""
     target: str = ""
-    """Incarnation that the room is being handed to; "" when it stays."""
-    prepared: bool = False
-    """The target has it loaded and follows the journal."""
+    """The owner, as long as it was given the room by hand and has not begun; "" once it has."""
     version: int = 0
 
     def claimed(self, me: str, first: int, tip: int) -> RoomEntry:
@@ -111,9 +109,22 @@ class RoomEntry:
             chain=chain,
             attempts=self.attempts + 1,
             target="",
-            prepared=False,
             version=self.version + 1,
         )
+
+    def given(self, to: str, position: int) -> RoomEntry:
+        """The row after its owner has given the room away, its last record being at `position`."""
+        *before, last = self.chain
+        chain = (*before, attrs.evolve(last, last=position), Span(self.epoch + 1, to, 0))
+        return attrs.evolve(
+            self, owner=to, epoch=self.epoch + 1, chain=chain, target=to, attempts=0, version=self.version + 1
+        )
+
+    def begun(self, first: int) -> RoomEntry:
+        """The row after the new owner has begun: its records lie at `first` and behind."""
+        *before, last = self.chain
+        chain = (*before, attrs.evolve(last, first=first))
+        return attrs.evolve(self, chain=chain, target="", version=self.version + 1)
 
 
 def dump_entry(entry: RoomEntry) -> dict[str, Any]:

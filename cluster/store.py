@@ -96,6 +96,9 @@ class Directory(Protocol):
     async def owned_by(self, incarnation: str) -> list[RoomEntry]:
         """The rows of its rooms, fullest first, then by id."""
 
+    async def coming_to(self, incarnation: str) -> list[RoomEntry]:
+        """The rows of rooms that were given to an incarnation (`RoomEntry.target`), by id."""
+
     async def claim(self, rooms: Iterable[str], dead: str, tip: int, me: str, first: int) -> list[RoomEntry]:
         """Of these rooms take those that `dead` (sealed at `tip`) owns: `RoomEntry.claimed`, each by compare-and-set.
 

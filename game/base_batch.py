@@ -84,8 +84,8 @@ class StepResult:
     """Rooms whose game raised: as they were before the hook or the step that did. They are still here; close them."""
     closed: list[str] = attrs.field(factory=list)
     """Rooms that were told Close or Quarantine: they are gone."""
-    handed: list[str] = attrs.field(factory=list)
-    """Rooms that were told HandOff, stepped like any other: this was their last tick here. They are still here."""
+    handed: list[tuple[str, str]] = attrs.field(factory=list)
+    """Room and target of HandOffs: stepped like any other, this was their last tick here. They are still here."""
     hashes: list[int] = attrs.field(factory=list)
     """XXH3-64 of every room's state after the tick, in row order."""
 
@@ -269,7 +269,7 @@ class BaseBatch(ABC):
             result.closed.append(room)
             return
         if isinstance(command, HandOff):
-            result.handed.append(room)
+            result.handed.append((room, command.target))
             return
         one = self._one = self.rows.take([row], into=self._one)
         try:

@@ -27,7 +27,7 @@ __all__ = ["Batch", "Failure", "Refused", "Seated", "StepResult", "Vacated"]
 
 
 TOLD_MAX = 64
-EVENTS_A_ROOM_MAX = 1024
+EVENTS_A_ROOM_MAX = 8192
 
 
 class Batch(BaseBatch):

@@ -120,6 +120,7 @@ def _started(nursery: trio.Nursery, stop: trio.Event, running: Running) -> None:
             running.tenure.died(words["dead"])
             running.rescuer.call()
         if "stop" in words:
+            running.end_with_all()
             stop.set()
 
     print(json.dumps({"started": running.address.port}), flush=True)

@@ -185,6 +185,8 @@ class Door:
             if session.seat is None:
                 self._lobby.take_over(session, record.room)
         session.generation, session.record, session.ticket = record.generation, record, ticket
+        if session.seat is not None:
+            session.by_datagram = False  # frames need not wait until a new path is proven
         self._metrics.sessions_resumed += 1
         room = "" if session.seat is None else session.seat.room
         self._welcome(session, keys, request.ref, request.secret, room)

@@ -18,7 +18,9 @@ import attrs
 import structlog
 import trio
 
+from cluster.codec import Snapshot
 from cluster.journal import Journal
+from cluster.model import RoomEntry
 from game.api import Game, Result
 from game.base_batch import Failure
 from game.commands import Quarantine
@@ -63,6 +65,8 @@ class Services:
     metrics: Metrics
     evidence: EvidenceFolder
     held: HeldSeats
+    stopped: Callable[[RoomEntry, str, Snapshot], None]
+    """Takes rooms that have made their last tick here: row, whom they go to, state."""
     left: Callable[[Session], None]
     """Is told of sessions that have no seat any more."""
     deliver: Callable[[str, str, list[Result]], None]
@@ -152,6 +156,8 @@ class Host:
                 self._quarantine(stage, room, failure, outcome)
             for room in result.closed:
                 self._closed(stage, room, outcome)
+            for room, target in result.handed:
+                self._stop(stage, room, target, outcome)
             self._close_unseen(outcome)
             readers, frames = stage.frames()
             outcome.readers.extend(readers)
@@ -168,6 +174,8 @@ class Host:
         for room, results in outcome.results_by_room().items():
             self._services.deliver(self.game.name, room, results)
         self._services.snapshots.put(outcome.snapshots)
+        for given in outcome.given:
+            self._services.stopped(*given)
         for entry in outcome.ended:
             self._services.housekeeping.ended(entry)
 
@@ -233,6 +241,15 @@ class Host:
         log.info("room_closed", room=room)
         self.seating.evict(stage, room, ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed"), outcome)
         outcome.ended.append(self.rooms.forget(room).entry)
+
+    def _stop(self, stage: Stage, room: str, target: str, outcome: Outcome) -> None:
+        """A room has made its last tick here. Its players know where it goes on; nobody is told that it has ended."""
+        if room not in self.rooms.by_id:
+            return
+        snapshot = self._services.snapshots.of(stage, room, self._services.journal.position)
+        outcome.given.append((self.rooms.by_id[room].entry, target, snapshot))
+        self.seating.let_go(stage, room)
+        self.rooms.close(room)
 
     async def _sweep(self) -> None:
         """Have rooms closed that have been empty for a while."""

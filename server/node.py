@@ -18,10 +18,11 @@ import attrs
 import structlog
 import trio
 
+from cluster.codec import Snapshot
 from cluster.errors import ClusterError, JournalFenced, StoreUnusable
 from cluster.journal import Journal, JournalWriter, NoJournal
 from cluster.memory import MemoryWorld
-from cluster.model import Member, new_incarnation
+from cluster.model import Member, RoomEntry, new_incarnation
 from cluster.sqlite import SqliteStore
 from cluster.store import Store
 from cluster.tickets import Tickets
@@ -32,6 +33,7 @@ from profiles import Profiles, ProfileStoreError
 from server.datagrams import Datagrams
 from server.door import Door
 from server.evidence import EvidenceFolder
+from server.handoff import HandOffs
 from server.held import HeldSeats
 from server.host import Host, Services
 from server.housekeeping import Housekeeping
@@ -101,6 +103,8 @@ class Running:
     tenure: Tenure
     rescuer: Rescuer
     store: Store
+    end_with_all: Callable[[], None]
+    """Tell it, before `stop`, that all nodes end: it gives no rooms away."""
 
 
 async def run_node(
@@ -144,6 +148,7 @@ class _Node:
         store: Store,
     ) -> None:
         self.settings, self.identity, self.listeners, self.store = settings, identity, listeners, store
+        self.all_end = False
         self.watchdog = Watchdog()
         self.metrics, self.sessions = Metrics(), SessionTable(settings.sessions_max)
         self.evidence = EvidenceFolder(settings.data / "evidence")
@@ -159,7 +164,14 @@ class _Node:
         self.housekeeping = Housekeeping(store, self.tenure, self.journal, self.snapshots)
         self.registry = Registry(store, self.tenure, Tickets(keys.tickets), settings.hold_s, self._is_here)
         self.rescuer = Rescuer(
-            store, self.tenure, self.snapshots, self.housekeeping, self.hosts, self.evidence, self.metrics
+            store,
+            self.tenure,
+            self.snapshots,
+            self.housekeeping,
+            self.registry,
+            self.hosts,
+            self.evidence,
+            self.metrics,
         )
         held = HeldSeats()
         services = Services(
@@ -171,6 +183,7 @@ class _Node:
             metrics=self.metrics,
             evidence=self.evidence,
             held=held,
+            stopped=self._stopped,
             left=self.registry.left,
             deliver=self.results.deliver,
         )
@@ -191,6 +204,7 @@ class _Node:
             held=held,
             rooms_max=settings.rooms_max,
         )
+        self.handoffs = HandOffs(store, self.tenure, self.lobby, self.registry, self.snapshots, self.housekeeping)
         self.tls, self.profiles = tls, profiles
 
     async def run(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
@@ -230,6 +244,7 @@ class _Node:
                 self.tenure.run,
                 self.snapshots.run,
                 self.rescuer.run,
+                self.handoffs.run,
                 partial(self.housekeeping.run, self._rooms),
                 partial(self.registry.run, lambda: list(self.sessions.by_id.values()), door.end),
                 partial(door.watch, settings.idle_s),
@@ -253,10 +268,15 @@ class _Node:
                 game=",".join(sorted(self.hosts)),
                 tick_hz=rates[0] if len(rates) == 1 else rates,
             )
-            started(Running(address, self.metrics, self.lobby, self.tenure, self.rescuer, self.store))
+            started(
+                Running(address, self.metrics, self.lobby, self.tenure, self.rescuer, self.store, self.end_with_all)
+            )
 
             await stop.wait()
             log.info("node_stopping", sessions=len(self.sessions), rooms=self.lobby.room_count)
+            if not self.all_end:
+                left = await self.handoffs.drain()
+                log.info("node_drained", given=self.handoffs.given, left=left)
             door.close_all()
             with trio.move_on_after(DRAIN_S):
                 await self.results.drain()
@@ -265,6 +285,13 @@ class _Node:
             with trio.move_on_after(DRAIN_S):
                 await self._leave_well()
             nursery.cancel_scope.cancel()
+
+    def end_with_all(self) -> None:
+        """Every node of the data folder is about to end: there is nobody to give rooms to."""
+        self.all_end = True
+
+    def _stopped(self, entry: RoomEntry, target: str, snapshot: Snapshot) -> None:
+        self.handoffs.stopped(entry, target, snapshot)
 
     async def _tick(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         """All rooms' ticks, until the scope that this starts with is cancelled."""
@@ -297,6 +324,7 @@ class _Node:
             port=self.listeners.port,
             pid=self.listeners.pid,
             counter=counter,
+            draining=self.tenure.draining,
             players=len(self.sessions),
             rooms=self.lobby.room_count,
             load=self.metrics.load(trio.current_time()),

@@ -26,6 +26,8 @@ class Outcome:
     """For those who have no seat any more: written after the frames."""
 
     snapshots: list[Snapshot] = attrs.field(factory=list)
+    given: list[tuple[RoomEntry, str, Snapshot]] = attrs.field(factory=list)
+    """Rooms that have made their last tick here, whom they go to, and how they are."""
     ended: list[RoomEntry] = attrs.field(factory=list)
     """Rooms that are no more."""
 

@@ -65,6 +65,7 @@ class Registry:
         self._looked: dict[str, tuple[float, RoomEntry | None]] = {}
         self._left: dict[Session, None] = {}
         self._over: list[Session] = []
+        self._arrival = trio.Event()
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -211,7 +212,14 @@ class Registry:
                     return room
             if trio.current_time() >= deadline:
                 raise ProtocolError(ErrorCode.ROOM_MOVING, "the room is on its way to another node; try again")
-            await trio.sleep(LOOK_AGAIN_S)
+            with trio.move_on_after(LOOK_AGAIN_S):
+                await self._arrival.wait()
+
+    def came(self, room: str) -> None:
+        """A room is here now: whoever waits for it need not look again."""
+        self._looked.pop(room, None)
+        self._arrival.set()
+        self._arrival = trio.Event()
 
     async def by_code(self, code: str) -> RoomEntry | None:
         """A private room of any node."""

@@ -32,6 +32,7 @@ from server.evidence import EvidenceFolder
 from server.host import Host
 from server.housekeeping import Housekeeping
 from server.metrics import Metrics
+from server.registry import Registry
 from server.snapshots import Snapshots
 from server.tenure import Tenure
 
@@ -70,6 +71,7 @@ class Rescuer:
         tenure: Tenure,
         snapshots: Snapshots,
         housekeeping: Housekeeping,
+        registry: Registry,
         hosts: Mapping[str, Host],
         evidence: EvidenceFolder,
         metrics: Metrics,
@@ -80,6 +82,7 @@ class Rescuer:
         self._tenure = tenure
         self._snapshots = snapshots
         self._housekeeping = housekeeping
+        self._registry = registry
         self._hosts = hosts
         self._evidence = evidence
         self._metrics = metrics
@@ -291,6 +294,7 @@ class Rescuer:
             host = self._hosts[entry.game]
             room = host.rooms.admit(entry, snapshot.saved)
             room.stage.pending.insert(0, Recovered(entry.room, host.seating.hold_ticks))
+            self._registry.came(entry.room)
             if number % 32 == 31:
                 await trio.lowlevel.checkpoint()
         timing.admit_ms += since_ms(begun)

@@ -151,6 +151,17 @@ class Seating:
                         told = message_bytes(messages.Error.of(refusal, self._ref(waiting)))
                         outcome.farewell(waiting.session, told)
 
+    def let_go(self, stage: Stage, room: str) -> None:
+        """A room goes on elsewhere, and so do its players: their sessions are only forgotten here."""
+        self._held.closed(room)
+        for occupant in [o for o in stage.occupants.values() if o.room == room]:
+            del stage.occupants[room, occupant.seat]
+            occupant.session.seat = None
+        for join_id, waiting in list(self._waiting.items()):
+            if waiting.room == room:
+                del self._waiting[join_id]
+                waiting.session.joining = ""
+
     def _seat(self, stage: Stage, seated: Seated, outcome: Outcome) -> None:
         waiting = self._waiting.pop(seated.join_id)
         session = waiting.session

@@ -35,6 +35,8 @@ class Tenure:
         """Incarnations whose processes have ended, as far as we were told."""
         self.lease = OwnLease()
         self.watch = LeaseWatch(incarnation)
+        self.draining = False
+        """We give our rooms away and take no new ones."""
         self.suspensions = 0
         self._store = store
         self._describe = describe

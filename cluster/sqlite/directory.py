@@ -17,13 +17,14 @@ from cluster.sqlite.connection import patiently, typed
 SCHEMA = """
 CREATE TABLE rooms(
     room TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, chain TEXT NOT NULL, players INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, target TEXT NOT NULL, prepared INTEGER NOT NULL, version INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, target TEXT NOT NULL, version INTEGER NOT NULL,
     code TEXT NOT NULL, rest BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX owned ON rooms(owner, players DESC, room);
+CREATE INDEX coming ON rooms(target) WHERE target != '';
 CREATE INDEX coded ON rooms(code) WHERE code != '';
 """
-COLUMNS = ("room", "owner", "epoch", "chain", "players", "attempts", "target", "prepared", "version", "code")
+COLUMNS = ("room", "owner", "epoch", "chain", "players", "attempts", "target", "version", "code")
 _ALL = f"SELECT {', '.join(COLUMNS)}, rest FROM rooms"
 _INSERT = f"INSERT INTO rooms VALUES ({', '.join('?' * (len(COLUMNS) + 1))}) ON CONFLICT DO NOTHING"
 _REPLACE = f"UPDATE rooms SET {', '.join(f'{name} = ?' for name in COLUMNS)}, rest = ? WHERE room = ? AND version = ?"
@@ -31,7 +32,7 @@ _CLAIM = """
 UPDATE rooms SET
     owner = :me,
     chain = json_insert(json_set(chain, '$[#-1][3]', :tip), '$[#]', json_array(epoch + 1, :me, :first, NULL)),
-    epoch = epoch + 1, attempts = attempts + 1, target = '', prepared = 0, version = version + 1
+    epoch = epoch + 1, attempts = attempts + 1, target = '', version = version + 1
 WHERE owner = :dead AND room IN (SELECT value FROM json_each(:rooms))
 """
 
@@ -59,6 +60,10 @@ class SqliteDirectory:
     async def owned_by(self, incarnation: str) -> list[RoomEntry]:
         """See `cluster.store.Directory`."""
         return await self._select("WHERE owner = ? ORDER BY players DESC, room", incarnation)
+
+    async def coming_to(self, incarnation: str) -> list[RoomEntry]:
+        """See `cluster.store.Directory`."""
+        return await self._select("WHERE target = ? AND target != '' ORDER BY room", incarnation)
 
     async def claim(self, rooms: Iterable[str], dead: str, tip: int, me: str, first: int) -> list[RoomEntry]:
         """See `cluster.store.Directory`."""
@@ -116,5 +121,5 @@ def _row(entry: RoomEntry) -> tuple[Any, ...]:
 
 def _entry(row: tuple[Any, ...]) -> RoomEntry:
     fields = dict(zip(COLUMNS, row, strict=False))
-    fields["chain"], fields["prepared"] = json.loads(fields["chain"]), bool(fields["prepared"])
+    fields["chain"] = json.loads(fields["chain"])
     return load_entry({**fields, **msgpack.unpackb(row[-1])})

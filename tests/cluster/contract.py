@@ -63,6 +63,7 @@ def every_operation(store: Store) -> dict[str, Callable[[], Awaitable[object]]]:
         "rooms.create": lambda: store.rooms.create(entry("r", A)),
         "rooms.get": lambda: store.rooms.get("r"),
         "rooms.find_code": lambda: store.rooms.find_code("KWXZ"),
+        "rooms.coming_to": lambda: store.rooms.coming_to(A),
         "rooms.owned_by": lambda: store.rooms.owned_by(A),
         "rooms.claim": lambda: store.rooms.claim(["r"], A, 0, B, 1),
         "rooms.replace": lambda: store.rooms.replace(entry("r"), entry("r")),

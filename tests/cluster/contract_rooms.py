@@ -56,7 +56,7 @@ class DirectoryContract(Harness):
     async def test_a_room_comes_back_as_it_was_written(self, store: Store, other: Store) -> None:
         chain = (Span(1, A, 1, 40), Span(2, B, 7))
         row = entry("r", B, epoch=2, chain=chain, code="KWXZ", opened_by="acct", players=4, attempts=1, strikes=1)
-        row = attrs.evolve(row, target=C, prepared=True, version=6, seed=2**64 - 1, options={"seats": 4, "walls": 0})
+        row = attrs.evolve(row, target=C, version=6, seed=2**64 - 1, options={"seats": 4, "walls": 0})
         await store.rooms.create(row)
         await store.rooms.create(entry("plain", options={}))
         assert await other.rooms.get("r") == row
@@ -97,10 +97,24 @@ class DirectoryContract(Harness):
             await store.rooms.create(entry(room, owner, players=players))
         assert [row.room for row in await other.rooms.owned_by(A)] == ["d", "b", "c", "z"]
         assert [row.room for row in await other.rooms.owned_by(C)] == []
+
+    async def test_what_was_given_is_found_by_who_got_it_until_it_begins(self, store: Store, other: Store) -> None:
+        row = entry("r", A)
+        await store.rooms.create(row)
+        assert await other.rooms.coming_to(B) == await other.rooms.coming_to("") == []
+        given = row.given(B, 17)
+        assert await store.rooms.replace(row, given)
+        assert await other.rooms.coming_to(B) == [given]
+        assert (given.owner, given.epoch, given.chain[-2].last, given.chain[-1].first) == (B, row.epoch + 1, 17, 0)
+        begun = given.begun(4)
+        assert await other.rooms.replace(given, begun)
+        assert await store.rooms.coming_to(B) == []
+        assert await store.rooms.get("r") == begun
+        assert (begun.owner, begun.chain[-1].first, begun.target) == (B, 4, "")
         assert [row.room for row in await other.rooms.entries()] == ["a", "b", "c", "d", "z"]
 
     async def test_a_claim_takes_what_the_dead_one_owns(self, store: Store, other: Store) -> None:
-        await store.rooms.create(entry("r", A, players=1, target=C, prepared=True, version=3, attempts=1, strikes=1))
+        await store.rooms.create(entry("r", A, players=1, target=C, version=3, attempts=1, strikes=1))
         await store.rooms.create(entry("s", A, players=8))
         await store.rooms.create(entry("not asked for", A))
         await store.rooms.create(entry("of another", C))
@@ -110,7 +124,7 @@ class DirectoryContract(Harness):
         assert row == await store.rooms.get("r")
         assert row.chain == (Span(1, A, 1, 40), Span(2, B, 7))
         assert (row.owner, row.epoch, row.attempts, row.version) == (B, 2, 2, 4)
-        assert (row.target, row.prepared, row.strikes, row.players) == ("", False, 1, 1)
+        assert (row.target, row.strikes, row.players) == ("", 1, 1)
         assert [row.room for row in await store.rooms.owned_by(A)] == ["not asked for"]
         assert await store.rooms.get("of another") == entry("of another", C)
 

@@ -27,6 +27,7 @@ from tests.cluster.helpers import XorCipher, append_all, entry, member, session,
 
 READS = {
     *("journals.members", "journals.read", "snapshots.newest", "rooms.get", "rooms.find_code", "rooms.owned_by"),
+    "rooms.coming_to",
     *("rooms.entries", "sessions.get", "sessions.of_account"),
 }
 

@@ -14,10 +14,10 @@ import msgpack
 import pytest
 import trio
 
-from cluster.codec import StageRecord
+from cluster.codec import Snapshot, StageRecord
 from cluster.journal import JournalFenced, NoJournal
 from cluster.memory import MemoryWorld, StoredSession
-from cluster.model import Member, SessionRecord
+from cluster.model import Member, RoomEntry, SessionRecord
 from cluster.tickets import Tickets
 from game.api import Game, Result
 from netcode import messages
@@ -335,6 +335,7 @@ class Rig:
         self.watchdog = Watchdog(watchdog_s)
         game = game or Counter()
         self.joins = 0
+        self.stopped: list[tuple[RoomEntry, str, Snapshot]] = []
         self.world = MemoryWorld()
         store = self.store = self.world.store()
         self.tenure = Tenure(store, lambda counter: Member(incarnation=ME, node="me", host="", port=1), ME)
@@ -352,6 +353,7 @@ class Rig:
             metrics=self.metrics,
             evidence=self.evidence,
             held=self.held,
+            stopped=lambda entry, target, snapshot: self.stopped.append((entry, target, snapshot)),
             left=self.registry.left,
             deliver=lambda _, room, results: self.delivered.extend((room, result) for result in results),
         )

@@ -30,6 +30,11 @@ def score(rooms: Rows) -> np.ndarray:
     return values
 
 
+def end_many_matches(rooms: Rows) -> None:
+    for _ in range(1000):
+        rooms.end_match(np.ones(rooms.n, bool), score(rooms))
+
+
 def raises(error: BaseException) -> None:
     raise error
 
@@ -44,7 +49,7 @@ ROWS: dict[str, Callable[[Rows], object]] = {
         np.ones(rooms.n, bool), score(rooms), **{"\ud800": score(rooms)}
     ),
     "a flood of events": lambda rooms: rooms.emit("k", np.zeros(200_000, np.int64)),
-    "a flood of matches": lambda rooms: [rooms.end_match(np.ones(rooms.n, bool), score(rooms)) for _ in range(1000)],
+    "a flood of matches": lambda rooms: end_many_matches(rooms),
     "an exit": lambda rooms: sys.exit(3),
     "an error without text": lambda rooms: raises(WithoutText()),
     "an error that does not encode": lambda rooms: raises(ValueError("\ud800")),
