@@ -55,6 +55,7 @@ class Bot:
         self.end: ClientEnd
         self.address = b""
         """Token of the server's UDP address."""
+        self.account = ""
         self.on_frame: Callable[[Frame, float], None] | None = None
         """Is told of every frame that was read, and when it came."""
         self.heard_at = 0.0
@@ -115,6 +116,12 @@ class Bot:
     def tick_hz(self) -> int:
         """Ticks a second of the room."""
         return self._play.info.tick_hz if self._play is not None else 0
+
+    @property
+    def seat(self) -> tuple[str, int, int]:
+        """Room, seat and its generation; ("", -1, 0) before it has one."""
+        info = None if self._play is None else self._play.info
+        return ("", -1, 0) if info is None else (info.room, info.seat, info.generation)
 
     @property
     def room(self) -> str:
@@ -276,7 +283,7 @@ class Bot:
         before = self.end.connection if self._play is not None else None
         if self._play is not None:
             self.series.fallbacks += self.end.fallbacks
-        self._games = welcome.games
+        self._games, self.account = welcome.games, welcome.account
         self.address = self._swarm.address(self.link.peer[0], welcome.udp_port)
         self.end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down, Suite(welcome.suite))
         if before is not None:

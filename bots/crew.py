@@ -13,7 +13,7 @@ import errno
 import gc
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -92,8 +92,9 @@ class _RoomSlot:
 class Crew:
     """Runs the bots of a plan. `run` is the whole life; the caller waits for `ready`, then sets `go`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, on_bot: Callable[[Bot], None] = lambda _: None) -> None:
         self.plan = plan
+        self._on_bot = on_bot
         self.ready = trio.Event()
         """All bots play, or have failed."""
         self.go = trio.Event()
@@ -129,6 +130,7 @@ class Crew:
             predicts = full and predicting < PREDICTING_MAX
             predicting += predicts
             self.bots.append(Bot(plan.identity(player), self._swarm, full=full, predicts=predicts))
+            self._on_bot(self.bots[-1])
         async with trio.open_nursery() as nursery:
             await nursery.start(self._swarm.run)
             nursery.start_soon(self._heartbeat)

@@ -20,12 +20,15 @@ import numpy as np
 
 from cluster.codec import Record, Snapshot, StageRecord
 from game.api import Game
+from game.base_batch import BaseBatch, StepResult
 from game.commands import Command, TickCommands, decode_commands
 from game.errors import BadCommands
 from game.object_batch import batch_for
 
 Kind = tuple[str, int, tuple[tuple[str, int], ...]]
 """Game, ticks a second, options in order: `StageRecord.kind`."""
+Observer = Callable[[BaseBatch, TickCommands, StepResult], None]
+"""Is shown every step: the batch behind it, what it applied, what came of it."""
 Path = tuple[str, ...]
 """The incarnations that a room's slices lie in, in order."""
 
@@ -88,6 +91,7 @@ class Replay:
         make_game: Callable[[str, Mapping[str, int], int], Game],
         rooms: Sequence[ReplayRoom],
         records: Mapping[str, Sequence[Record]],
+        observe: Observer | None = None,
     ) -> None:
         self.result = ReplayResult()
         groups: dict[tuple[Kind, Path], list[ReplayRoom]] = {}
@@ -98,7 +102,7 @@ class Replay:
         for (kind, path), some in groups.items():
             if kind not in games:
                 games[kind] = make_game(kind[0], dict(kind[2]), kind[1])
-            self._groups.append(_Group(games[kind], path, some, records, self.result))
+            self._groups.append(_Group(games[kind], path, some, records, self.result, observe))
 
     def work(self, rounds_max: int) -> bool:
         """Do so many rounds, or fewer; True when all is done."""
@@ -154,7 +158,9 @@ class _Group:
         rooms: Sequence[ReplayRoom],
         records: Mapping[str, Sequence[Record]],
         result: ReplayResult,
+        observe: Observer | None,
     ) -> None:
+        self._observe = observe
         self._rooms = {room.room: room for room in rooms}
         self._result = result
         self._batch = batch_for(game)
@@ -231,7 +237,10 @@ class _Group:
     def _step(self, steps: Sequence[_Step], inputs: list[np.ndarray], commands: list[Command]) -> None:
         batch = self._batch
         merged = np.concatenate(inputs) if inputs else np.zeros(0, batch.input_record)
-        told = batch.step(TickCommands(merged, tuple(commands)))
+        tick = TickCommands(merged, tuple(commands))
+        told = batch.step(tick)
+        if self._observe is not None:
+            self._observe(batch, tick, told)
         self._result.ticks += len(told.hashes)
         if told.closed:
             self._moved += 1

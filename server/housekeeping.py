@@ -36,7 +36,10 @@ log = structlog.get_logger("holdfast.housekeeping")
 class Housekeeping:
     """`run` must be running."""
 
-    def __init__(self, store: Store, tenure: Tenure, journal: Journal, snapshots: Snapshots) -> None:
+    def __init__(
+        self, store: Store, tenure: Tenure, journal: Journal, snapshots: Snapshots, *, keep_journals: bool = False
+    ) -> None:
+        self._keep_journals = keep_journals
         self.pruned_through = 0
         self._store = store
         self._tenure = tenure
@@ -87,6 +90,8 @@ class Housekeeping:
 
     async def _prune(self, rooms: Iterable[Room]) -> None:
         """Cut our journal behind the oldest snapshot that is kept."""
+        if self._keep_journals:
+            return
         me = self._tenure.incarnation
         kept = [self._kept(room, me) for room in rooms]
         through = min(prune_through(me, kept), self._journal.position) if kept else self._journal.position
@@ -107,7 +112,7 @@ class Housekeeping:
         for room in list(rooms):
             await self._refresh(room)
         dead = {member.incarnation for member in self._tenure.members if member.sealed}
-        if dead:
+        if dead and not self._keep_journals:
             needed = referenced(await self._store.rooms.entries())
             for incarnation in sorted(dead - needed):
                 await self._store.journals.remove(incarnation)

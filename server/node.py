@@ -161,7 +161,9 @@ class _Node:
             NoJournal() if settings.journal == "off" else JournalWriter(store.journals, identity.incarnation)
         )
         self.snapshots = Snapshots(store, identity.incarnation, settings.snapshot_s)
-        self.housekeeping = Housekeeping(store, self.tenure, self.journal, self.snapshots)
+        self.housekeeping = Housekeeping(
+            store, self.tenure, self.journal, self.snapshots, keep_journals=settings.keep_journals
+        )
         self.registry = Registry(store, self.tenure, Tickets(keys.tickets), settings.hold_s, self._is_here)
         self.rescuer = Rescuer(
             store,

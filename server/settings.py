@@ -185,6 +185,9 @@ class Settings:
         metavar="|".join(JOURNALS),
     )
     snapshot_s: float = setting(5.0, "How often a room's whole state is stored.", number(0.1, 3600))
+    keep_journals: bool = setting(
+        False, "Whether journals are kept for ever, to look at a history afterwards.", yes_no, metavar="true|false"
+    )
     rooms_max: int = setting(1000, "Rooms open at once; beyond that a new room is refused.", whole(1, 100_000))
     sessions_max: int = setting(10_000, "Players at once; beyond that a log-in is refused.", whole(1, 100_000))
     hold_s: float = setting(30.0, "How long a seat is kept for a player who lost the connection.", number(0, 3600))
