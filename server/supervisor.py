@@ -1,7 +1,7 @@
 """The supervisor: several node processes on this machine, behind one front port.
 
     start ─► {"started": port} ─► … ─► dies ─► the others are told at once ─► started anew, as another incarnation
-                                                                                 (after 0.1 s, 0.2 s … 5 s)
+                                                                                 (after 1 s, 2 s … 8 s)
     stop: every node is told that all of them end: it writes final snapshots, and the next start goes on from there
 
 Every node is a process group of its own, so Ctrl-C reaches only us. Words go over pipes: lines of JSON to a node's
@@ -24,9 +24,10 @@ import trio
 
 from cluster.model import new_incarnation
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
-WELL_S = 10.0
-"""A node that lived for so long is started anew without much waiting."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 8.0
+"""Before a node is started anew: starting takes a second of processor time, which its rescuers need."""
+WELL_S = 3.0
+"""A node that lived for so long is started anew after the first wait; else it waits longer every time."""
 STOP_S = 15.0
 _LINE_MAX = 1 << 16
 

@@ -36,6 +36,7 @@ class Verdict:
     rooms_lost: int = 0
     results_duplicated: int = 0
     pauses_ms: list[float] = attrs.field(factory=list)
+    by_fault: list[dict[str, Any]] = attrs.field(factory=list)
     expected: int = 0
     applied: int = 0
 
@@ -52,7 +53,7 @@ class Verdict:
                 "count": len(pauses),
                 "p50": percentile(pauses, 0.50),
                 "p99": percentile(pauses, 0.99),
-                "max": pauses[-1] if pauses else None,
+                "max": percentile(pauses, 1.0),
             },
             "inputs": {"acknowledged": self.acknowledged, "lost": self.lost, "duplicated": self.duplicated},
             "ticks_rewound": self.rewound,
@@ -63,6 +64,7 @@ class Verdict:
                 "applied": self.applied,
                 "duplicated": self.results_duplicated,
             },
+            "by_fault": self.by_fault,
             "violations": self.violations[:SAID_MAX],
             "violations_count": len(self.violations),
         }
@@ -78,7 +80,21 @@ def check(history: History) -> Verdict:
     _check_inputs(history, verdict)
     _check_results(history, verdict)
     _check_rooms(history, verdict)
-    verdict.pauses_ms = [pause for _, _, pause in pauses(history)]
+    found = pauses(history)
+    verdict.pauses_ms = [pause for _, _, pause in found]
+    for fault in sorted(history.faults, key=lambda fault: fault.at):
+        felt = sorted(pause for one, _, pause in found if one is fault)
+        verdict.by_fault.append(
+            {
+                "kind": fault.kind,
+                "node": fault.node,
+                "rooms": len(fault.rooms),
+                "lasted_s": round(fault.lasted_s, 1),
+                "players": len(felt),
+                "p50": percentile(felt, 0.50),
+                "max": percentile(felt, 1.0),
+            }
+        )
     return verdict
 
 

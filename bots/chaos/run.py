@@ -5,12 +5,13 @@
             └── bots, every frame written down ──► PlayerHistory                ▼
     all end ─► journals, directory ─► truth ─► History ─► checker
 
-The nodes' process ids and rooms come from the store, by a handle of our own that only reads. What a stop does to a node is
-found out by the others alone: nothing here tells them.
+The nodes' process ids and rooms come from the store, by a handle of our own that only reads. What a stop does to a node
+is found out by the others alone: nothing here tells them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -64,7 +65,7 @@ class Chaos:
 async def run_chaos(chaos: Chaos, show: Callable[[str], None] = lambda _: None) -> History:
     """Run it; the history lacks the profiles' part. Raises CannotRun."""
     history = History()
-    cluster = subprocess.Popen(
+    cluster = subprocess.Popen(  # noqa: ASYNC220 - it takes a few ms, before anything runs
         list(chaos.command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -172,13 +173,11 @@ async def _strike(store: SqliteStore, blow: Blow) -> Fault:
     if blow.kind == "stop":
         lasted_s = blow.lasts_s
         await trio.sleep(lasted_s)
-        try:
-            os.kill(victim.pid, signal.SIGCONT)  # it is a child of the supervisor: its id is not used again meanwhile
-        except ProcessLookupError:
-            pass
-    elif blow.kind == "drain":
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim.pid, signal.SIGCONT)
+    else:
         with trio.move_on_after(WHOLE_S):
-            while store.alive(victim.incarnation):
+            while store.alive(victim.incarnation):  # noqa: ASYNC110 - another process
                 await trio.sleep(LOOK_EVERY_S)
     return Fault(at, blow.kind, victim.node, victim.incarnation, rooms, lasted_s)
 

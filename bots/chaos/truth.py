@@ -1,7 +1,7 @@
 """The truth: all journals of a cluster, made again from every room's first tick.
 
 records of all incarnations ─► entries (who wrote which tick)
-                            └► rooms' slices by epoch ─► replay from the seed ─► what every seat could see at every tick,
+                            └► rooms' slices by epoch ─► replay from the seed ─► what every seat could see,
                                                          which inputs were applied, which results came
 """
 
