@@ -12,6 +12,7 @@ is found out by the others alone: nothing here tells them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -105,6 +106,7 @@ async def _play(chaos: Chaos, server: str, store: SqliteStore, history: History,
         history.players.append(player)
         bot.on_frame = _Recorder(bot, player)
 
+    gc.disable()  # what is written down is never garbage, and looking through it would be a pause of our own
     plan = Plan(server=server, players=chaos.players, seconds=FOREVER_S, seed=chaos.seed)
     crew = Crew(plan, on_bot)
     crew.go.set()
@@ -127,6 +129,7 @@ async def _play(chaos: Chaos, server: str, store: SqliteStore, history: History,
             if bot.error is not None:
                 history.broken.append(f"{player.name} could not play on: {bot.error}")
         nursery.cancel_scope.cancel()
+    gc.enable()
 
 
 class _Recorder:
