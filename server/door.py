@@ -170,7 +170,7 @@ class Door:
                 return self._registry.redirect(
                     where.member, record.session, "resume", ref=request.ref, room=room, epoch=where.epoch, hops=hops
                 )
-        record = await self._registry.serve(await self._registry.find(request.session, request.secret))
+        record = await self._registry.serve(record)
         (end, keys), now = self._fresh_end(), trio.current_time()
         session = self._sessions.by_id.get(record.session)
         if session is None:

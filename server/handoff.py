@@ -27,14 +27,19 @@ from server.rooms import Room
 from server.snapshots import Snapshots
 from server.tenure import Tenure
 
-AT_ONCE = 16
-"""Rooms that are given away together."""
-WARN_S = 0.4
+PLAYERS_AT_ONCE = 16
+"""Rooms are given away in groups of so many players (or one room): who goes with hundreds waits for hundreds. In larger
+ones where the time of a drain would not do."""
+GROUP_EVERY_S = 0.25
+GROUPS_MAX = 48
+WARN_S = 1.0
 """Before a room goes: time for its players to reach the other node."""
 GIVE_S = 2.0
 """For storing and giving a room; after that it is taken back."""
-DRAIN_S = 20.0
+DRAIN_S = 30.0
 LOOK_OFTEN_S, LOOK_SELDOM_S = 0.005, 0.25
+SEATING_S = 0.006
+"""Between a room's coming and its first tick here: its players, who wait for it, are to be in it."""
 COMING_S = 2.0
 """How long one looks often after a node has begun to leave, or a room has come."""
 
@@ -98,7 +103,7 @@ class HandOffs:
         begun = entry.begun(self._housekeeping.next)
         if not await self._store.rooms.replace(entry, begun):
             return
-        room = host.rooms.admit(begun, snapshot.saved)
+        room = host.rooms.admit(begun, snapshot.saved, host.phase_after(SEATING_S))
         room.stage.pending.insert(0, Recovered(entry.room, host.seating.hold_ticks))
         self._snapshots.know(snapshot)
         self._registry.came(entry.room)
@@ -114,13 +119,26 @@ class HandOffs:
         except ClusterError as error:
             log.warning("drain_not_told", error=str(error))
         with trio.move_on_after(DRAIN_S):
-            while True:
-                rooms = [room for room in self._rooms() if not room.closing][:AT_ONCE]
-                targets = [m for m in self._tenure.others() if not m.draining]
-                if not rooms or not targets:
-                    break
-                await self._give_some(rooms, targets)
+            async with trio.open_nursery() as nursery:
+                size = max(PLAYERS_AT_ONCE, sum(room.taken_seats for room in self._rooms()) // GROUPS_MAX)
+                while group := self._next_group(size):
+                    targets = [member for member in self._tenure.others() if not member.draining]
+                    if not targets:
+                        break
+                    for room in group:
+                        room.closing = True
+                    nursery.start_soon(self._give_some, group, targets)
+                    await trio.sleep(GROUP_EVERY_S)
         return len(self._rooms())
+
+    def _next_group(self, players: int) -> list[Room]:
+        group: list[Room] = []
+        for room in self._rooms():
+            if not room.closing:
+                group.append(room)
+                if sum(one.taken_seats for one in group) >= players:
+                    break
+        return group
 
     async def _give_some(self, rooms: list[Room], members: list[Member]) -> None:
         by_incarnation = {member.incarnation: member for member in members}
@@ -128,7 +146,6 @@ class HandOffs:
         for room in rooms:
             chosen = place(room.id, members)
             if chosen is not None:
-                room.closing = True
                 going.append((room, by_incarnation[chosen]))
                 self._tell(room, by_incarnation[chosen])
         await trio.sleep(WARN_S)

@@ -95,6 +95,13 @@ class Host:
         self._spec = spec
         self._metrics, self._datagrams = services.metrics, services.datagrams
         self._gate = Gate(services.right)
+        self._started_at = 0.0
+
+    def phase_after(self, wait_s: float) -> int:
+        """The phase that ticks first of those that do not tick for so long."""
+        phases = len(self.rooms.phases)
+        slot_s = 1.0 / self.game.tick_hz / phases
+        return int((trio.current_time() + wait_s - self._started_at) / slot_s + 1) % phases
 
     async def run(self) -> None:
         """Tick until cancelled. Raises JournalFenced when this node may run its rooms no longer."""
@@ -107,7 +114,8 @@ class Host:
         phases = self.rooms.phases
         tick_s = 1.0 / self.game.tick_hz
         slot_s = tick_s / len(phases)
-        start, slot = trio.current_time(), 0
+        self._started_at = start = trio.current_time()
+        slot = 0
         while True:
             deadline = start + slot * slot_s
             await trio.sleep_until(deadline)
@@ -156,12 +164,12 @@ class Host:
                 self._quarantine(stage, room, failure, outcome)
             for room in result.closed:
                 self._closed(stage, room, outcome)
-            for room, target in result.handed:
-                self._stop(stage, room, target, outcome)
             self._close_unseen(outcome)
             readers, frames = stage.frames()
             outcome.readers.extend(readers)
             outcome.frames.extend(frames)
+            for room, target in result.handed:
+                self._stop(stage, room, target, outcome)
             outcome.snapshots.extend(services.snapshots.take(stage, services.journal.position))
         self._gate.hold(append, lambda: self._release(outcome))
 

@@ -111,19 +111,26 @@ class Registry:
         return record
 
     async def serve(self, record: SessionRecord) -> SessionRecord:
-        """Serve a session from now on, under its next generation; raises ProtocolError(LIMITED) when two connections
-        try at once and the other was faster."""
-        mine = attrs.evolve(
-            record,
-            generation=record.generation + 1,
-            node=self._tenure.incarnation,
-            expires_s=time.time() + self._expire_s,
-            version=record.version + 1,
-        )
+        """Serve a session from now on, under its next generation; raises ProtocolError: LIMITED when two connections
+        try at once and the other was faster, SESSION_GONE when it has ended meanwhile."""
+        found: SessionRecord | None = record
         async with answered():
-            if not await self._store.sessions.replace(record, mine):
-                raise ProtocolError(ErrorCode.LIMITED, "another connection takes this session up just now")
-        return mine
+            for _ in range(TRIES):
+                if found is None or found.account != record.account:
+                    raise ProtocolError(ErrorCode.SESSION_GONE, "the session is over; log in again")
+                mine = attrs.evolve(
+                    found,
+                    generation=found.generation + 1,
+                    node=self._tenure.incarnation,
+                    expires_s=time.time() + self._expire_s,
+                    version=found.version + 1,
+                )
+                if await self._store.sessions.replace(found, mine):
+                    return mine
+                found = await self._store.sessions.get(record.session, time.time())
+                if found is not None and found.generation != record.generation:
+                    break
+        raise ProtocolError(ErrorCode.LIMITED, "another connection takes this session up just now")
 
     async def reserve(self, session: Session, room: str) -> str:
         """Reserve a join of this session into a room; its join id. Raises ProtocolError(SESSION_REPLACED) when

@@ -138,9 +138,10 @@ class Rooms:
             raise ProtocolError(ErrorCode.INTERNAL, "the game failed to open a room") from error
         return self._enter(entry, stage)
 
-    def admit(self, entry: RoomEntry, saved: bytes) -> Room:
-        """Take in a room that had another owner; raises BadRoomData when its state does not fit its game."""
-        stage = self._emptiest(entry)
+    def admit(self, entry: RoomEntry, saved: bytes, phase: int | None = None) -> Room:
+        """Take in a room that had another owner, in this phase of the tick if one is named; raises BadRoomData when its
+        state does not fit its game."""
+        stage = self._emptiest(entry) if phase is None else self._variant(entry.options)[phase]
         stage.batch.load(saved)
         return self._enter(entry, stage)
 

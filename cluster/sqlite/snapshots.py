@@ -14,7 +14,7 @@ import trio
 
 from cluster.errors import StoreBusy, StoreUnavailable
 from cluster.model import StoredSnapshot
-from cluster.sqlite.connection import FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_MAX_S, typed
+from cluster.sqlite.connection import FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_MAX_S, patiently, typed
 from cluster.store import SNAPSHOTS_KEPT
 
 SCHEMA = f"""
@@ -28,6 +28,8 @@ CREATE TRIGGER newest AFTER INSERT ON snapshots BEGIN
 END;
 """
 AT_ONCE = 64
+FEW = 2
+"""So many are written and read at once, on the loop: less than a millisecond, and a thread takes ten to come back."""
 _NEWEST = """
 SELECT room, data FROM (
     SELECT room, epoch, tick, data, row_number() OVER (PARTITION BY room ORDER BY epoch DESC, tick DESC) AS place
@@ -46,10 +48,15 @@ class SqliteSnapshots:
 
     async def put(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `cluster.store.Snapshots`."""
+        if len(snapshots) <= FEW:
+            await patiently(self._path, partial(self._put, snapshots))
+            return
         for at in range(0, len(snapshots), AT_ONCE):
             await self._in_thread(partial(self._put, snapshots[at : at + AT_ONCE]))
 
     def _put(self, some: Sequence[StoredSnapshot]) -> None:
+        if not some:
+            return
         values = itertools.chain.from_iterable((one.room, one.epoch, one.tick, one.data) for one in some)
         places = ", ".join(["(?, ?, ?, ?)"] * len(some))
         with typed(self._path):
@@ -57,7 +64,8 @@ class SqliteSnapshots:
 
     async def newest(self, rooms: Sequence[str], limit: int = SNAPSHOTS_KEPT) -> dict[str, list[bytes]]:
         """See `cluster.store.Snapshots`."""
-        rows = await self._in_thread(partial(self._newest, json.dumps(list(rooms)), limit))
+        look = partial(self._newest, json.dumps(list(rooms)), limit)
+        rows = await (patiently(self._path, look) if len(rooms) <= FEW else self._in_thread(look))
         found: dict[str, list[bytes]] = {}
         for room, data in rows:
             found.setdefault(room, []).append(data)
