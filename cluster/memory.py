@@ -241,7 +241,7 @@ class _Directory(_MemoryPart):
 
     @reads
     def coming_to(self, incarnation: str) -> list[RoomEntry]:
-        return [_apart(row) for _, row in sorted(self._world.rooms.items()) if row.target == incarnation]
+        return [_apart(row) for _, row in sorted(self._world.rooms.items()) if row.target == incarnation != ""]
 
     @reads
     def owned_by(self, incarnation: str) -> list[RoomEntry]:

@@ -8,7 +8,8 @@
 A dead node's rooms ticked in several stages, whose records lie apart; but a room cares only for its own records, in
 order. So the steps that are ready are made together, and 500 rooms take as many NumPy calls as one. A room enters the
 batch with its first step, behind its snapshot, and leaves it, saved, behind its last. Rooms with another *path* (the
-owners along their chains) are made apart. What does not fit (a hash, a tick, a step that raises) costs its room alone.
+owners along their chains) are made apart. What does not fit (a hash, a tick, an input, a step that raises) costs its
+room alone. All of it is cut into pieces of a few milliseconds, so that who replays can do other things in between.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
+import xxhash
 
 from cluster.codec import Record, Snapshot, StageRecord
+from cluster.errors import BadSnapshot
 from game.api import Game
 from game.base_batch import BaseBatch, StepResult
-from game.commands import Command, TickCommands, decode_commands
-from game.errors import BadCommands
+from game.commands import TickCommands, decode_commands
+from game.errors import GAME_FAULTS, BadCommands, error_text
 from game.object_batch import batch_for
+from game.save import read_header
+
+ROOMS_A_PIECE = 16
+"""Rooms that are loaded, or saved, in one piece of work."""
+STEPS_A_PIECE = 64
+"""Steps that are put in order in one piece of work."""
 
 Kind = tuple[str, int, tuple[tuple[str, int], ...]]
 """Game, ticks a second, options in order: `StageRecord.kind`."""
@@ -80,10 +89,11 @@ class ReplayResult:
 
 
 class Replay:
-    """Makes rooms again, a bounded number of rounds at a time.
+    """Makes rooms again, a piece at a time.
 
-    `make_game(name, options, tick_hz)` gives a room's rules. `records` holds, by incarnation and in order, the records
-    that the slices need; others are passed over.
+    `make_game(name, options, tick_hz)` gives a room's rules; when it raises, its rooms have diverged. `records` holds,
+    by incarnation and in order, the records that the slices need; others are passed over. `observe` is shown every
+    step.
     """
 
     def __init__(
@@ -94,41 +104,38 @@ class Replay:
         observe: Observer | None = None,
     ) -> None:
         self.result = ReplayResult()
-        groups: dict[tuple[Kind, Path], list[ReplayRoom]] = {}
-        for room in rooms:
-            groups.setdefault((room.kind, tuple(piece[1] for piece in room.slices)), []).append(room)
-        games: dict[Kind, Game] = {}
-        self._groups: list[_Group] = []
-        for (kind, path), some in groups.items():
-            if kind not in games:
-                games[kind] = make_game(kind[0], dict(kind[2]), kind[1])
-            self._groups.append(_Group(games[kind], path, some, records, self.result, observe))
+        self._observe = observe
+        self._make_game = make_game
+        self._pieces = self._all(rooms, records)
 
-    def work(self, rounds_max: int) -> bool:
-        """Do so many rounds, or fewer; True when all is done."""
-        for _ in range(rounds_max):
-            while self._groups and not self._groups[-1].round():
-                self._groups.pop()
-            if not self._groups:
-                return True
-        return False
+    def work(self, pieces_max: int) -> bool:
+        """Do so many pieces of work, or fewer; True when all is done. A piece is at most one round."""
+        return any(next(self._pieces, self) is self for _ in range(pieces_max))
+
+    def _all(self, rooms: Sequence[ReplayRoom], records: Mapping[str, Sequence[Record]]) -> Iterator[None]:
+        kinds: dict[Kind, dict[Path, list[ReplayRoom]]] = {}
+        for room in rooms:
+            path = tuple(piece[1] for piece in room.slices)
+            kinds.setdefault(room.kind, {}).setdefault(path, []).append(room)
+        for (name, tick_hz, options), paths in kinds.items():
+            try:
+                game = self._make_game(name, dict(options), tick_hz)
+            except GAME_FAULTS as error:
+                for room in (room for some in paths.values() for room in some):
+                    tick = room.snapshot.tick if room.snapshot else 0
+                    why = f"there are no rules for it: {error_text(error)}"
+                    self.result.diverged[room.room] = Diverged(room.room, tick, why)
+                continue
+            for some in paths.values():
+                yield from _Group(game, some, self.result, self._observe).pieces(records)
 
 
 @attrs.define(eq=False)
 class _Members:
-    """Rooms that take a step together, and where they are in its record and in our batch."""
+    """Rooms that take a step together: their numbers in the group, and their indices in the record."""
 
-    rooms: tuple[str, ...]
-    names: frozenset[str]
+    numbers: np.ndarray
     at: np.ndarray
-    """Their indices in the record."""
-    total: int
-    """How many rooms the record has."""
-    rows: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.intp))
-    """Their rows in the batch, as of `moved`."""
-    mapped: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.intp))
-    """Index in the record → row in the batch, -1 for rooms that are not meant."""
-    moved: int = -1
 
 
 @attrs.define(eq=False)
@@ -140,261 +147,259 @@ class _Step:
     members: _Members
     missing: int = 0
     """Members that are still at an earlier step."""
-    onward: dict[_Step, int] = attrs.field(factory=dict)
-    """Where the members go next, and how many of them."""
-    entrants: list[str] = attrs.field(factory=list)
+    onward: list[tuple[_Step, int]] = attrs.field(factory=list)
+    """Where members go next, and how many of them."""
+    entrants: Sequence[int] = ()
     """Members whose first step this is."""
-    leavers: list[str] = attrs.field(factory=list)
+    leavers: frozenset[int] = frozenset()
     """Members whose last step this is."""
 
 
 class _Group:
-    """Rooms of one kind and one path, in one batch."""
+    """Rooms of one kind and one path, in one batch. Inside they go by their number."""
 
-    def __init__(
-        self,
-        game: Game,
-        path: Path,
-        rooms: Sequence[ReplayRoom],
-        records: Mapping[str, Sequence[Record]],
-        result: ReplayResult,
-        observe: Observer | None,
-    ) -> None:
+    def __init__(self, game: Game, rooms: Sequence[ReplayRoom], result: ReplayResult, observe: Observer | None) -> None:
         self._observe = observe
-        self._rooms = {room.room: room for room in rooms}
+        self._rooms = rooms
+        self._number = {room.room: number for number, room in enumerate(rooms)}
         self._result = result
         self._batch = batch_for(game)
         self._parked: dict[str, bytes] = {}
-        self._gone: set[str] = set()
-        self._moved = 0  # counts the times that rows of the batch may have moved
-        last, self._ready = _link(rooms[0].kind, path, rooms, records)
-        for room in self._rooms:
-            if room in last:
-                last[room].leavers.append(room)
-            else:  # its snapshot is the newest that there is
-                self._enter([room])
-                self._leave([room], None)
+        self._row_of = np.full(len(rooms), -1, np.intp)
+        self._moved = False  # rows of the batch may be others than `_row_of` has
+        self._steps: list[_Step] = []
 
-    def round(self) -> bool:
-        """Make every step that is ready; False when there is none left."""
-        steps, self._ready = self._ready, []
-        if not steps:
-            return False
-        for step in steps:
-            self._enter([room for room in step.entrants if room not in self._gone])
-            self._unpark(step.members.rooms)
-        tellings = [(step, self._told(step)) for step in steps]
-        self._check_ticks(steps)
-        self._park_others(steps)
-        inputs: list[np.ndarray] = []
-        commands: list[Command] = []
-        for step, told in tellings:
-            members = self._placed(step.members)
-            if told is None or not len(members.rows):
-                continue
-            here = self._batch.row
-            commands.extend(command for command in told.commands if command.room in here)
-            if len(told.inputs):
-                rows = members.mapped[told.inputs["row"]]
-                mine = told.inputs[rows >= 0].copy()
-                mine["row"] = rows[rows >= 0]
-                inputs.append(mine)
-        if len(self._batch):
-            self._step(steps, inputs, commands)
-        for step in steps:
-            self._leave(step.leavers, step)
-            for following, count in step.onward.items():
-                following.missing -= count
-                if not following.missing:
-                    self._ready.append(following)
-        self._result.rounds += 1
-        return True
+    def pieces(self, records: Mapping[str, Sequence[Record]]) -> Iterator[None]:
+        """Do all the work; every `yield` ends a piece."""
+        last = np.full(len(self._rooms), -1, np.intp)
+        for step in self._found(records):
+            self._link(step, last)
+            if len(self._steps) % STEPS_A_PIECE == 0:
+                yield
+        for index in np.unique(last[last >= 0]).tolist():
+            self._steps[index].leavers = frozenset(np.flatnonzero(last == index).tolist())
+        still = np.flatnonzero(last < 0).tolist()  # their snapshots are the newest that there is
+        yield from self._enter(still)
+        yield from self._leave(
+            {number: (-1, self._batch.hash_of(self._rooms[number].room)) for number in self._here(still)}
+        )
+        ready = [step for step in self._steps if not step.missing]
+        self._steps = []
+        while ready:
+            steps, ready = ready, []
+            for step in steps:
+                yield from self._enter(step.entrants)
+            self._round(steps)
+            yield
+            for step in steps:
+                if step.leavers:
+                    numbers, hashes = step.members.numbers.tolist(), step.stage.hashes[step.members.at].tolist()
+                    told = {n: (step.position, h) for n, h in zip(numbers, hashes, strict=True) if n in step.leavers}
+                    yield from self._leave(told)
+                for following, count in step.onward:
+                    following.missing -= count
+                    if not following.missing:
+                        ready.append(following)
 
-    # -- the parts of a round -----------------------------------------------------------------------------------------
+    # -- which steps there are, and in which order --------------------------------------------------------------------
 
-    def _told(self, step: _Step) -> TickCommands | None:
-        try:
-            told = decode_commands(step.stage.commands, self._batch.input_dtype)
-        except BadCommands as error:
-            for room in step.members.rooms:
-                self._drop(room, str(error))
-            return None
-        mine = set(step.members.rooms)
-        commands = tuple(command for command in told.commands if command.room in mine)
-        return TickCommands(told.inputs, commands)
+    def _found(self, records: Mapping[str, Sequence[Record]]) -> Iterator[_Step]:
+        """The steps of these rooms, in the order of their path. Equal members are the same object."""
+        kind, number_of = self._rooms[0].kind, self._number
+        for number, (_, incarnation, _, _) in enumerate(self._rooms[0].slices):
+            epochs, firsts, lasts = (
+                np.array([room.slices[number][part] for room in self._rooms], np.int64) for part in (0, 2, 3)
+            )
+            known: dict[tuple[tuple[str, ...], bytes, bytes], _Members] = {}
+            for record in records.get(incarnation, ()):
+                within = (firsts <= record.position) & (record.position <= lasts)
+                for stage in record.stages:
+                    if stage.kind != kind:
+                        continue
+                    key = (tuple(stage.rooms), stage.epochs.tobytes(), within.tobytes())
+                    members = known.get(key)
+                    if members is None:
+                        numbers = np.array([number_of.get(room, -1) for room in stage.rooms], np.intp)
+                        mine = (numbers >= 0) & within[numbers] & (epochs[numbers] == stage.epochs)
+                        members = known[key] = _Members(numbers[mine], np.flatnonzero(mine))
+                    if len(members.at):
+                        yield _Step(record.position, stage, members)
 
-    def _check_ticks(self, steps: Sequence[_Step]) -> None:
-        for step in steps:
-            members = self._placed(step.members)
-            ticks = step.stage.ticks[members.at][members.rows >= 0]
-            behind = self._batch.rows.tick[members.rows[members.rows >= 0]] + np.uint32(1)
-            if not np.array_equal(ticks, behind):
-                rooms = [room for room in members.rooms if room in self._batch.row]
-                for room, tick, wanted in zip(rooms, ticks.tolist(), behind.tolist(), strict=True):
-                    if tick != wanted:
-                        self._drop(room, f"its records go on with tick {tick} where {wanted} is next")
+    def _link(self, step: _Step, last: np.ndarray) -> None:
+        """Note a step as the next of its members, whose latest steps are in `last`."""
+        numbers, steps = step.members.numbers, self._steps
+        before = last[numbers]
+        last[numbers] = len(steps)
+        steps.append(step)
+        if (before == before[0]).all():
+            counts = {int(before[0]): len(before)}
+        else:
+            counts = dict(zip(*(part.tolist() for part in np.unique(before, return_counts=True)), strict=True))
+        for index, count in counts.items():
+            if index < 0:
+                step.entrants = numbers[before < 0].tolist()
+            else:
+                steps[index].onward.append((step, count))
+                step.missing += count
 
-    def _step(self, steps: Sequence[_Step], inputs: list[np.ndarray], commands: list[Command]) -> None:
+    # -- a round ------------------------------------------------------------------------------------------------------
+
+    def _round(self, steps: Sequence[_Step]) -> None:
+        """Make steps together."""
         batch = self._batch
-        merged = np.concatenate(inputs) if inputs else np.zeros(0, batch.input_record)
-        tick = TickCommands(merged, tuple(commands))
-        told = batch.step(tick)
+        numbers = np.concatenate([step.members.numbers for step in steps])
+        self._unpark(numbers)
+        tick = self._tick(steps)
+        ticks = np.concatenate([step.stage.ticks[step.members.at] for step in steps])
+        rows = self._rows()[numbers]
+        due = batch.rows.tick[rows] + np.uint32(1) if len(batch) else ticks
+        for at in np.flatnonzero((rows >= 0) & (ticks != due)).tolist():
+            self._drop(numbers[at], f"its records go on with tick {ticks[at]} where {due[at]} is next")
+        self._park_others(numbers)
+        self._result.rounds += 1
+        if not len(batch):
+            return
+        placed = self._placed(tick, steps)
+        told = batch.step(placed, stored=True)
         if self._observe is not None:
-            self._observe(batch, tick, told)
+            self._observe(batch, placed, told)
         self._result.ticks += len(told.hashes)
         if told.closed:
-            self._moved += 1
-            self._gone.update(told.closed)
+            self._moved = True
             self._result.ended.update(told.closed)
+        found, rows = np.array(told.hashes, np.uint64), self._rows()[numbers]
+        wanted = np.concatenate([step.stage.hashes[step.members.at] for step in steps])
+        wrong = np.flatnonzero((rows >= 0) & (found[rows] != wanted)).tolist() if len(batch) else ()
         for room, failure in told.failed.items():
-            self._drop(room, f"its game raised {type(failure.error).__name__}")
-        hashes = np.array(batch.hashes() if told.failed else told.hashes, np.uint64)
-        for step in steps:
-            members = self._placed(step.members)
-            here = members.rows >= 0
-            wrong = hashes[members.rows[here]] != step.stage.hashes[members.at][here]
-            if wrong.any():
-                rooms = [room for room, is_here in zip(members.rooms, here.tolist(), strict=True) if is_here]
-                for room, is_wrong in zip(rooms, wrong.tolist(), strict=True):
-                    if is_wrong:
-                        self._drop(room, "its state has another hash than its record")
-                hashes = np.array(batch.hashes(), np.uint64)
+            self._drop(self._number[room], error_text(failure.error))
+        for at in wrong:
+            self._drop(numbers[at], "its state has another hash than its record")
 
-    def _placed(self, members: _Members) -> _Members:
-        """The members with the rows that they have now."""
-        if members.moved != self._moved:
-            row = self._batch.row
-            members.rows = np.array([row.get(room, -1) for room in members.rooms], np.intp)
-            members.mapped = np.full(members.total, -1, np.intp)
-            members.mapped[members.at] = members.rows
-            members.moved = self._moved
-        return members
+    def _tick(self, steps: Sequence[_Step]) -> list[TickCommands]:
+        """What the steps apply; rooms whose step cannot be read are dropped."""
+        batch, told = self._batch, []
+        nothing = np.zeros(0, batch.input_record)
+        for step in steps:
+            try:
+                one = decode_commands(step.stage.commands, batch.input_dtype)
+                if len(one.inputs) and one.inputs["row"].max() >= len(step.stage.rooms):
+                    raise BadCommands("an input is for a row behind the last")
+                if len(one.inputs) and one.inputs["seat"].max() >= batch.layout.game.seats:
+                    raise BadCommands("an input is for a seat behind the last")
+            except BadCommands as error:
+                one = TickCommands(nothing)
+                for number in step.members.numbers.tolist():
+                    self._drop(number, str(error))
+            told.append(one)
+        return told
+
+    def _placed(self, told: Sequence[TickCommands], steps: Sequence[_Step]) -> TickCommands:
+        """The steps' commands as one tick of the batch: what is for others is left out, rows are those of the batch."""
+        row_of, here = self._rows(), self._batch.row
+        inputs, rows, commands = [], [], []
+        for one, step in zip(told, steps, strict=True):
+            mapped = np.full(len(step.stage.rooms), -1, np.intp)
+            mapped[step.members.at] = row_of[step.members.numbers]
+            inputs.append(one.inputs)
+            rows.append(mapped[one.inputs["row"]])
+            if one.commands:
+                mine = {step.stage.rooms[at] for at in step.members.at.tolist()}
+                commands += [command for command in one.commands if command.room in mine and command.room in here]
+        merged, row = np.concatenate(inputs), np.concatenate(rows)
+        merged["row"] = row
+        if len(row) and row.min() < 0:
+            merged = merged[row >= 0]
+        return TickCommands(merged, tuple(commands))
 
     # -- rooms come and go --------------------------------------------------------------------------------------------
 
-    def _enter(self, rooms: Sequence[str]) -> None:
-        for name in rooms:
-            room, batch = self._rooms[name], self._batch
-            self._moved += 1
+    def _rows(self) -> np.ndarray:
+        """Each room's row in the batch, -1 for those that are not there."""
+        if self._moved:
+            self._row_of[:] = -1
+            self._row_of[[self._number[room] for room in self._batch.ids]] = np.arange(len(self._batch))
+            self._moved = False
+        return self._row_of
+
+    def _here(self, numbers: Sequence[int]) -> list[int]:
+        return [number for number in numbers if self._rooms[number].room in self._batch.row]
+
+    def _enter(self, numbers: Sequence[int]) -> Iterator[None]:
+        batch = self._batch
+        for begin in range(0, len(numbers), ROOMS_A_PIECE):
+            loaded: dict[int, bytes] = {}
+            for number in numbers[begin : begin + ROOMS_A_PIECE]:
+                room = self._rooms[number]
+                try:
+                    if room.snapshot is None:
+                        batch.open(room.room, room.seed)
+                    else:
+                        loaded[number] = _saved(room.snapshot, room.room)
+                except GAME_FAULTS as error:  # a game's own code, or bytes that only look like a room
+                    self._drop(number, f"it cannot be begun: {error_text(error)}")
             try:
-                if room.snapshot is None:
-                    batch.open(name, room.seed)
-                    continue
-                batch.load(room.snapshot.saved)
-            except Exception as error:  # a game's own code, or bytes that only look like a room
-                self._drop(name, f"it cannot be loaded: {error}")
-                continue
-            if batch.tick_of(name) != room.snapshot.tick:
-                self._drop(name, "its snapshot has another tick than it says")
+                batch.load_all(list(loaded.values()))
+            except GAME_FAULTS:
+                for number, saved in loaded.items():
+                    try:
+                        batch.load(saved)
+                    except GAME_FAULTS as error:
+                        self._drop(number, f"it cannot be loaded: {error_text(error)}")
+            self._moved = True
+            yield
 
-    def _leave(self, rooms: Sequence[str], last: _Step | None) -> None:
-        """Those of these rooms that are well are where they were when they were lost: behind their last step."""
-        batch = self._batch
-        for room in rooms:
-            if room not in batch.row:
-                continue
-            if last is None:
-                position, digest = -1, batch.hash_of(room)
-            else:
-                position, digest = last.position, int(last.stage.hashes[last.stage.rooms.index(room)])
-            self._result.good[room] = Replayed(batch.tick_of(room), digest, batch.save(room), position)
-            self._gone.add(room)
-            batch.close(room)
-            self._moved += 1
-
-    def _park_others(self, steps: Sequence[_Step]) -> None:
-        """Rooms that take no part in this round wait outside: every room in the batch is stepped."""
-        taking_part = sum(int((self._placed(step.members).rows >= 0).sum()) for step in steps)
-        if taking_part == len(self._batch):
-            return
-        mine = {room for step in steps for room in step.members.rooms}
-        for room in [room for room in self._batch.ids if room not in mine]:
-            self._parked[room] = self._batch.save(room)
-            self._batch.close(room)
-            self._moved += 1
-
-    def _unpark(self, rooms: Sequence[str]) -> None:
-        if self._parked:
+    def _leave(self, ended: Mapping[int, tuple[int, int]]) -> Iterator[None]:
+        """Those of these rooms that are well are where they were when they were lost: behind their last steps, of which
+        position and hash are given."""
+        batch, numbers = self._batch, self._here(list(ended))
+        for begin in range(0, len(numbers), ROOMS_A_PIECE):
+            piece = numbers[begin : begin + ROOMS_A_PIECE]
+            rooms = [self._rooms[number].room for number in piece]
+            for number, room, saved in zip(piece, rooms, batch.save_all(rooms), strict=True):
+                position, digest = ended[number]
+                self._result.good[room] = Replayed(batch.tick_of(room), digest, saved, position)
             for room in rooms:
-                if room in self._parked:
-                    self._batch.load(self._parked.pop(room))
-                    self._moved += 1
+                batch.close(room)
+            self._moved = True
+            yield
 
-    def _drop(self, room: str, why: str) -> None:
+    def _park_others(self, numbers: np.ndarray) -> None:
+        """Rooms that take no part in this round wait outside: every room in the batch is stepped."""
         batch = self._batch
-        if room in self._gone:
+        if np.count_nonzero(self._rows()[numbers] >= 0) == len(batch):
             return
-        tick = batch.tick_of(room) if room in batch.row else 0
-        if room in batch.row:
+        takes_part = np.zeros(len(self._rooms), bool)
+        takes_part[numbers] = True
+        others = [room for room in batch.ids if not takes_part[self._number[room]]]
+        self._parked.update(zip(others, batch.save_all(others), strict=True))
+        for room in others:
             batch.close(room)
-        self._parked.pop(room, None)
-        self._moved += 1
-        self._gone.add(room)
-        self._result.diverged[room] = Diverged(room, tick, why)
+        self._moved = True
+
+    def _unpark(self, numbers: np.ndarray) -> None:
+        if self._parked:
+            rooms = [self._rooms[number].room for number in numbers.tolist()]
+            self._batch.load_all([self._parked.pop(room) for room in rooms if room in self._parked])
+            self._moved = True
+
+    def _drop(self, number: int, why: str) -> None:
+        """A room is given up; the first reason counts."""
+        room, batch = self._rooms[number], self._batch
+        tick = room.snapshot.tick if room.snapshot else 0
+        if room.room in batch.row:
+            tick = batch.tick_of(room.room)
+            batch.close(room.room)
+            self._moved = True
+        if room.room not in self._result.ended:
+            self._result.diverged.setdefault(room.room, Diverged(room.room, tick, why))
 
 
-def _link(
-    kind: Kind, path: Path, rooms: Sequence[ReplayRoom], records: Mapping[str, Sequence[Record]]
-) -> tuple[dict[str, _Step], list[_Step]]:
-    """Make the steps of these rooms, each knowing the next; returns every room's last, and the steps without an earlier
-    one. Rooms that go on together (nearly all of them) are linked together."""
-    last: dict[str, _Step] = {}
-    firsts: list[_Step] = []
-    for number, incarnation in enumerate(path):
-        wanted = {room.room: room.slices[number] for room in rooms}
-        tails: list[_Step] = []  # the newest step of everybody who has one in this journal; the newest last
-        for step in _steps(kind, wanted, records.get(incarnation, ())):
-            new, done = step.members.names, []
-            for tail in reversed(tails):
-                common = tail.members.names & new
-                if common:
-                    tail.onward[step] = len(common)
-                    step.missing += len(common)
-                    new = new - common
-                    if len(common) == len(tail.members.names):
-                        done.append(tail)
-            for room in sorted(new):
-                earlier = last.get(room)
-                if earlier is None:
-                    step.entrants.append(room)
-                else:
-                    earlier.onward[step] = earlier.onward.get(step, 0) + 1
-                    step.missing += 1
-            tails = [*(tail for tail in tails if tail not in done), step]
-            if not step.missing:
-                firsts.append(step)
-        for tail in tails:
-            last.update(dict.fromkeys(tail.members.names, tail))
-    return last, firsts
-
-
-def _steps(kind: Kind, wanted: Mapping[str, tuple[int, str, int, int]], records: Sequence[Record]) -> Iterator[_Step]:
-    """The steps that wanted rooms (by their slices) take in one journal. Equal members are the same object."""
-    templates: dict[tuple[object, ...], list[tuple[int, str, int, int]]] = {}
-    known: dict[tuple[object, ...], _Members] = {}
-    for record in records:
-        position = record.position
-        for stage in record.stages:
-            if stage.kind != kind:
-                continue
-            key = (tuple(stage.rooms), stage.epochs.tobytes())
-            template = templates.get(key)
-            if template is None:
-                template = templates[key] = [
-                    (at, room, wanted[room][2], wanted[room][3])
-                    for at, room in enumerate(stage.rooms)
-                    if room in wanted and wanted[room][0] == int(stage.epochs[at])
-                ]
-            taken = [(at, room) for at, room, first, to in template if first <= position <= to]
-            if not taken:
-                continue
-            same = (id(template), *(at for at, _ in taken))
-            members = known.get(same)
-            if members is None:
-                members = known[same] = _Members(
-                    tuple(room for _, room in taken),
-                    frozenset(room for _, room in taken),
-                    np.array([at for at, _ in taken], np.intp),
-                    len(stage.rooms),
-                )
-            yield _Step(position, stage, members)
+def _saved(snapshot: Snapshot, room: str) -> bytes:
+    """The room's bytes in a snapshot; raises BadSnapshot when they are of another room, tick or state than it says."""
+    header, at = read_header(snapshot.saved)
+    found = header["room"], header["tick"], xxhash.xxh3_64_intdigest(snapshot.saved[at : at + header["row"]])
+    if found != (room, snapshot.tick, snapshot.hash):
+        raise BadSnapshot(
+            f"the snapshot of tick {snapshot.tick} holds room {found[0]} at tick {found[1]}, or otherwise"
+        )
+    return snapshot.saved

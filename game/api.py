@@ -54,7 +54,7 @@ NAME_MAX = 64
 DECLARED_MAX = 64
 """Input fields and options of a game; the message that gives a seat describes them."""
 COLUMN_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
-ENGINE = ("game.base_batch", "game.batch", "game.roster", "game.rows", "game.ledger", "game.commands")
+ENGINE = ("game.base_batch", "game.batch", "game.roster", "game.rows", "game.ledger", "game.commands", "game.inputs")
 """Modules of ours that decide what a tick makes of its commands; their code counts into every fingerprint."""
 WIRE_DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4")
 

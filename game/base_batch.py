@@ -11,6 +11,7 @@ move when a room closes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -20,6 +21,7 @@ from game import roster
 from game.api import Event, Game, Result
 from game.commands import Act, Close, Command, HandOff, Leave, Quarantine, TickCommands, input_record_dtype
 from game.errors import GAME_FAULTS, GameError, UnknownRoom
+from game.inputs import fitting
 from game.ledger import Ledger
 from game.rows import EMPTY, HELD, RowLayout, Rows
 from game.save import SavedRoom, pack_room, unpack_room
@@ -128,18 +130,38 @@ class BaseBatch(ABC):
         saved = SavedRoom(room, int(one.tick[0]), one.pack()[0].tobytes(), self.ledgers[row], self._objects_of(row))
         return pack_room(self.layout.game, saved)
 
+    def save_all(self, rooms: Sequence[str]) -> list[bytes]:
+        """What `save` makes of each of these rooms, in less time."""
+        at = [self._row(room) for room in rooms]
+        packed = self.rows.take(at).pack() if rooms else ()
+        return [
+            pack_room(
+                self.layout.game,
+                SavedRoom(room, self.tick_of(room), own.tobytes(), self.ledgers[row], self._objects_of(row)),
+            )
+            for room, row, own in zip(rooms, at, packed, strict=True)
+        ]
+
     def load(self, data: bytes, *, force: bool = False) -> str:
         """Add a saved room and return its id; raises BadRoomData when the bytes are damaged or of other rules.
 
         `force`: take a room of other code or options, which this game may continue otherwise, or not at all.
         """
-        saved = unpack_room(self.layout.game, data, self.layout.row_bytes, force=force)
-        one = self._one = self._one or Rows(self.layout, capacity=1, n=1)
-        one.emitted.clear()
-        one.ended.clear()
-        one.unpack(0, saved.row)
-        self._add(saved.room, one, saved.ledger, saved.objects)
-        return saved.room
+        return self.load_all([data], force=force)[0]
+
+    def load_all(self, data: Sequence[bytes], *, force: bool = False) -> list[str]:
+        """Add saved rooms, in less time than one by one; none of them when one of them raises."""
+        every = [unpack_room(self.layout.game, one, self.layout.row_bytes, force=force) for one in data]
+        rooms = [saved.room for saved in every]
+        for at, room in enumerate(rooms):
+            if room in self.row or room in rooms[:at]:
+                raise GameError(f"room {room} is here already")
+        first = self.rows.n
+        self.rows.resize(first + len(every))
+        self.rows.unpack(first, b"".join(saved.row for saved in every))
+        for saved in every:
+            self._enter(saved.room, saved.ledger, saved.objects)
+        return rooms
 
     def _fresh(self, seed: int) -> tuple[Rows, Ledger]:
         one = Rows(self.layout, capacity=1, n=1)
@@ -152,9 +174,13 @@ class BaseBatch(ABC):
         row = self.rows.n
         self.rows.resize(row + 1)
         self.rows.put([row], one)
+        self._enter(room, ledger, objects)
+
+    def _enter(self, room: str, ledger: Ledger, objects: bytes) -> None:
+        """Note the room of the next row, which is filled already."""
+        self.row[room] = len(self.ids)
         self.ids.append(room)
         self.ledgers.append(ledger)
-        self.row[room] = row
 
     def _objects_of(self, row: int) -> bytes:
         """What a room has besides its row and its ledger."""
@@ -207,17 +233,31 @@ class BaseBatch(ABC):
 
     # -- a tick -------------------------------------------------------------------------------------------------------
 
-    def step(self, tick: TickCommands) -> StepResult:
-        """Make the next tick of every room."""
+    def step(self, tick: TickCommands, *, stored: bool = False) -> StepResult:
+        """Make the next tick of every room.
+
+        Inputs are as `game.inputs` has it, or GameError is raised: the fault is ours, and nothing of the tick may be
+        used. `stored`: they come from a journal; a room that its inputs do not fit has failed, and the others go on.
+        """
         rows, result = self.rows, StepResult()
+        joins = rows.generation.copy()
         rows.tick += np.uint32(1)
         for command in tick.commands:
             self._apply(command, result)
-        self._take_inputs(self._inputs_of_the_living(tick.inputs, result))
+        inputs, wrong = fitting(rows, self._inputs_of_the_living(tick.inputs, result), joins)
+        for row, why in wrong.items():
+            error = GameError(f"room {self.ids[row]}: {why}")
+            if not stored:
+                raise error
+            result.failed[self.ids[row]] = Failure(error)
+        self._take_inputs(self._inputs_of_the_living(inputs, result) if wrong else inputs)
         self._give_up_held(result)
         self._step_all(result)
-        for room in [*result.failed, *result.closed]:
+        gone = [*result.failed, *result.closed]
+        for room in gone:
             result.events.pop(room, None)
+        if result.handed:
+            result.handed = [(room, target) for room, target in result.handed if room not in gone]
         for room in result.closed:
             self.close(room)
         result.hashes = self.hashes()

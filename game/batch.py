@@ -20,8 +20,9 @@ from game.api import RowGame
 from game.base_batch import BaseBatch, Failure, Refused, Seated, StepResult, Vacated
 from game.commands import Act
 from game.errors import GAME_FAULTS, BadGame
+from game.inputs import flat
 from game.objects import Said, check_name
-from game.rows import EMPTY, Rows
+from game.rows import Rows
 
 __all__ = ["Batch", "Failure", "Refused", "Seated", "StepResult", "Vacated"]
 
@@ -52,22 +53,20 @@ class Batch(BaseBatch):
 
     def _take_inputs(self, inputs: np.ndarray) -> None:
         """Put the tick's inputs where the step reads them; a seat without one keeps (repeats) its last."""
-        rows = self.rows
-        inputs = inputs[rows.seated[inputs["row"], inputs["seat"]] != EMPTY]
-        at = (inputs["row"], inputs["seat"])
+        rows, at = self.rows, flat(self.rows, inputs)
         for name, low, high in self._clips:
-            getattr(rows, name)[at] = np.clip(inputs[name], low, high)
-        rows.last_seq[at] = inputs["seq"]
-        rows.rewind[at] = inputs["rewind"]
-        rows.applied[at] += np.uint32(1)
+            getattr(rows, name).reshape(-1)[at] = np.ascontiguousarray(inputs[name]).clip(low, high)
+        rows.last_seq.reshape(-1)[at] = inputs["seq"]
+        rows.rewind.reshape(-1)[at] = inputs["rewind"]
+        rows.applied.reshape(-1)[at] += np.uint32(1)
 
     def _act(self, row: int, act: Act, result: StepResult) -> None:
         """Rooms of rows take no acts."""
 
     def _step_all(self, result: StepResult) -> None:
         rows = self.rows
-        well = [row for row, room in enumerate(self.ids) if room not in result.failed and room not in result.closed]
-        if len(well) < rows.n:
+        if result.failed or result.closed:
+            well = [row for row, room in enumerate(self.ids) if room not in result.failed and room not in result.closed]
             self._step_apart(well, result)
         else:
             rows.backup()
@@ -75,11 +74,11 @@ class Batch(BaseBatch):
                 self._run(rows)
             except GAME_FAULTS as error:
                 rows.restore()
-                if len(well) == 1:
+                if rows.n == 1:
                     result.failed[self.ids[0]] = Failure(error)
                 else:
-                    self._step_apart(well[: len(well) // 2], result)
-                    self._step_apart(well[len(well) // 2 :], result)
+                    self._step_apart(range(rows.n // 2), result)
+                    self._step_apart(range(rows.n // 2, rows.n), result)
         self._tell(result)
 
     def _run(self, rows: Rows) -> None:

@@ -69,8 +69,8 @@ class ObjectBatch(BaseBatch):
         with self._guard(room):
             return encode_view(self.game.view(decode_state(self.states[row]), seat))
 
-    def _add(self, room: str, one: Rows, ledger: Ledger, objects: bytes) -> None:
-        super()._add(room, one, ledger, objects)
+    def _enter(self, room: str, ledger: Ledger, objects: bytes) -> None:
+        super()._enter(room, ledger, objects)
         self.states.append(objects)
 
     def _objects_of(self, row: int) -> bytes:

@@ -206,9 +206,11 @@ class Rows:
             packed[:, at : at + width] = self.__dict__[column.name].view(np.uint8).reshape(self.n, width)
         return packed
 
-    def unpack(self, row: int, data: bytes) -> None:
-        """Fill one row from its packed bytes."""
+    def unpack(self, first: int, data: bytes) -> None:
+        """Fill rows, from `first` on, from their packed bytes, one after the other."""
+        packed = np.frombuffer(data, np.uint8).reshape(-1, self.layout.row_bytes)
         for column in self.layout.columns:
             at, width = self.layout.offsets[column.name], self.layout.widths[column.name]
-            part = np.frombuffer(data, np.uint8, width, at).view("<" + column.dtype)
-            self.whole[column.name][row] = part.reshape(self.layout.shapes[column.name])
+            part = np.ascontiguousarray(packed[:, at : at + width]).view("<" + column.dtype)
+            array = self.whole[column.name][first : first + len(packed)]
+            array[...] = part.reshape(array.shape)

@@ -7,7 +7,7 @@ import pytest
 
 from game.api import Column, Input, RowGame
 from game.batch import Batch
-from game.commands import Act, Chat, Close, Join, Quarantine, TickCommands
+from game.commands import Act, Chat, Close, HandOff, Join, Quarantine, TickCommands
 from game.errors import GameError, UnknownRoom
 from game.rows import Rows
 from tests.game.games import Boom, Tally, tick
@@ -125,6 +125,23 @@ def test_a_room_that_is_told_to_end_is_gone_after_the_tick(end: type[Close] | ty
     assert (result.closed, result.failed, result.events, result.seated) == (["r1"], {}, {}, [])
     assert batch.ids == ["r0", "r3", "r2"]
     assert result.hashes == [expected.hashes[row] for row in (0, 3, 2)]
+
+
+def test_a_room_that_is_handed_off_makes_its_last_tick_like_any_other() -> None:
+    batch, twin = filled(3), filled(3)
+    told = (HandOff("r1", "b"), Chat("r1", 0, 1, "bye"), HandOff("elsewhere", "b"))
+    result = batch.step(tick(batch, *told, inputs={("r1", 0): {"add": 7}}))
+    expected = twin.step(tick(twin, Chat("r1", 0, 1, "bye"), inputs={("r1", 0): {"add": 7}}))
+    assert (result.handed, expected.handed) == ([("r1", "b")], [])
+    assert (result.hashes, result.events) == (expected.hashes, expected.events)
+    assert batch.save("r1") == twin.save("r1"), "it is still here to be saved"
+
+
+def test_a_handed_room_that_ends_or_fails_does_that() -> None:
+    batch = filled(3)
+    told = (HandOff("r0", "b"), HandOff("r1", "b"), Close("r1"))
+    result = batch.step(tick(batch, *told, inputs={("r0", 0): {"light": 1}}))
+    assert (list(result.failed), result.closed, result.handed) == (["r0"], ["r1"], [])
 
 
 def test_acts_are_not_for_rooms_of_rows() -> None:

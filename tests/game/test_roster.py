@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from game.batch import Batch, StepResult
-from game.commands import Applied, Chat, Command, Connect, Disconnect, Join, Leave, Skip
+from game.commands import Applied, Chat, Command, Connect, Disconnect, Join, Leave, Recovered, Skip
 from game.errors import RoomFull, SeatGone
 from game.ledger import EVENTS_KEPT
 from game.object_batch import ObjectBatch
@@ -100,7 +100,8 @@ def test_an_input_repeats_until_the_next_and_stops_when_the_player_is_away(batch
 
 
 def test_inputs_are_clipped_and_those_for_an_empty_seat_dropped(batch: Batch) -> None:
-    batch.step(tick(batch, join("a"), inputs={("r", 0): {"add": 500, "rewind": 3}, ("r", 2): {"add": 5}}))
+    batch.step(tick(batch, join("a")))
+    batch.step(tick(batch, inputs={("r", 0): {"add": 500, "rewind": 3}, ("r", 2): {"add": 5}}))
     rows = batch.rows
     assert rows.add[0].tolist() == [9, 0, 0]
     assert rows.applied[0].tolist() == [1, 0, 0]
@@ -117,6 +118,26 @@ def test_a_seat_is_held_for_so_many_ticks_and_then_given_up(either: Tier) -> Non
     result = either.step(tick(either))
     assert [(v.room, v.seat, v.generation, v.last_seq, v.applied) for v in result.vacated] == [("r", 0, 1, 1, 1)]
     assert (seated(either)[0], kinds(result), either.ledger("r").players[0]) == (EMPTY, ["left"], None)
+
+
+def test_a_room_with_a_new_owner_holds_every_seat_that_is_taken(either: Tier) -> None:
+    either.step(tick(either, join("a"), join("b")))
+    play(either)
+    either.step(tick(either, Disconnect("r", 1, 1, 2)))
+    result = either.step(tick(either, Recovered("r", 5), Recovered("elsewhere", 5)))
+    assert (seated(either), kinds(result), result.vacated) == ([HELD, HELD, EMPTY], [], [])
+    assert either.rows.held_until[0].tolist() == [9, 9, 0]
+    assert (either.last_seq("r", 0), either.generation("r", 0)) == (1, 1)
+    either.step(tick(either, Connect("r", 0, 1)))
+    gone = [[v.seat for v in either.step(tick(either)).vacated] for _ in range(4)]
+    assert (gone, seated(either)) == ([[], [], [], [1]], [CONNECTED, EMPTY, EMPTY])
+
+
+def test_a_room_with_a_new_owner_lets_go_of_all_keys(batch: Batch) -> None:
+    batch.step(tick(batch, join("a")))
+    batch.step(tick(batch, inputs={("r", 0): {"add": 2}}))
+    batch.step(tick(batch, Recovered("r", 5)))
+    assert (batch.rows.add[0, 0], batch.rows.total[0, 0]) == (0, 102)
 
 
 def test_a_join_while_held_takes_the_seat_back(either: Tier) -> None:
@@ -156,7 +177,8 @@ def test_a_command_that_does_not_fit_changes_nothing(either: Tier, command: Comm
 
 
 def test_a_skip_is_told_with_its_range(batch: Batch) -> None:
-    batch.step(tick(batch, join("a"), inputs={("r", 0): NO_INPUT}))
+    batch.step(tick(batch, join("a")))
+    batch.step(tick(batch, inputs={("r", 0): NO_INPUT}))
     result = batch.step(tick(batch, Skip("r", 0, 1, 2, 6), inputs={("r", 0): {"seq": 7}}))
     assert [(event.kind, event.data) for event in result.events["r"]] == [("skipped", (0, 2, 6))]
     assert (batch.rows.last_seq[0, 0], batch.rows.applied[0, 0]) == (7, 2)

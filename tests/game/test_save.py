@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from game.api import Game
 from game.arena import Arena
 from game.batch import Batch
+from game.commands import Join
 from game.errors import BadRoomData, GameError
+from game.object_batch import batch_for
 from game.save import read_header
 from tests.game.driver import run
-from tests.game.games import Tally
+from tests.game.games import Pile, Tally, tick
 
 OPTIONS = {"seats": 4, "map": 1, "match_s": 5, "respawn_ms": 500}
 
@@ -32,6 +35,37 @@ def test_it_comes_back(saved: bytes) -> None:
     assert batch.tick_of("room") == 120
     with pytest.raises(GameError, match="here already"):
         batch.load(saved)
+
+
+@pytest.mark.parametrize("game", [Tally(), Pile()], ids=["rows", "objects"])
+def test_many_at_once_are_as_one_by_one(game: Game) -> None:
+    batch, twin = batch_for(game), batch_for(game)
+    rooms = [f"r{number}" for number in range(5)]
+    for number, room in enumerate(rooms):
+        batch.open(room, number)
+    batch.step(tick(batch, *(Join(room, "ann", "Ann", "j") for room in rooms[1:])))
+    some = [rooms[3], rooms[0], rooms[4]]
+    saved = batch.save_all(some)
+    assert saved == [batch.save(room) for room in some]
+    assert batch.save_all([]) == []
+    twin.open("first", 1)
+    assert twin.load_all(saved) == some
+    assert twin.load_all([]) == []
+    assert twin.save_all(some) == saved
+    assert [twin.hash_of(room) for room in some] == [batch.hash_of(room) for room in some]
+
+
+def test_many_at_once_are_all_taken_or_none(saved: bytes) -> None:
+    batch = Batch(Arena(OPTIONS, 10))
+    batch.open("here", 1)
+    good = [batch.save("here").replace(b"here", b"there")]
+    with pytest.raises(BadRoomData):
+        batch.load_all([saved, *good])
+    with pytest.raises(GameError, match="room room is here already"):
+        batch.load_all([saved, saved])
+    with pytest.raises(GameError, match="room here is here already"):
+        batch.load_all([saved, batch.save("here")])
+    assert (batch.ids, batch.rows.n) == (["here"], 1)
 
 
 def test_any_flipped_byte_is_refused(saved: bytes) -> None:

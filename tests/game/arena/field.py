@@ -38,7 +38,8 @@ class Field:
     ) -> StepResult:
         records = np.zeros(len(wanted or {}), self.batch.input_record)
         for at, (seat, fields) in enumerate((wanted or {}).items()):
-            for name, value in {"seat": seat, **fields}.items():
+            due = int(self.batch.rows.last_seq[0, seat]) + 1
+            for name, value in {"seat": seat, "seq": due, **fields}.items():
                 records[at][name] = value
         result = self.batch.step(TickCommands(records, tuple(commands or ())))
         for failure in result.failed.values():
