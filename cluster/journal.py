@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
+import structlog
 import trio
 
 from cluster.codec import StageRecord, encode_record
-from cluster.errors import JournalFenced, StoreBusy, StoreUnavailable
+from cluster.errors import Damaged, JournalFenced, StoreBusy, StoreUnavailable
 from cluster.store import Journals
 
 __all__ = ["Append", "Journal", "JournalFenced", "JournalWriter", "NoJournal"]
@@ -28,6 +29,8 @@ __all__ = ["Append", "Journal", "JournalFenced", "JournalWriter", "NoJournal"]
 BUSY_WAIT_S = 0.001
 UNKNOWN_WAIT_S = 0.005
 WAIT_MAX_S = 0.1
+
+log = structlog.get_logger("holdfast.journal")
 
 
 class Append(Protocol):
@@ -136,7 +139,7 @@ class JournalWriter:
                 return pending
             except JournalFenced:
                 self._fence()
-            except (StoreBusy, StoreUnavailable):
+            except (StoreBusy, StoreUnavailable, Damaged):
                 pass  # `run` does it again, and finds out what is there
         self.waits += 1
         self._waiting.append(pending)
@@ -178,7 +181,10 @@ class JournalWriter:
                 return
             except StoreBusy:
                 pass
-            except StoreUnavailable:
+            except (StoreUnavailable, Damaged) as error:
+                log.error(
+                    "journal_not_written", incarnation=self.incarnation, position=pending.position, error=str(error)
+                )
                 wait_s = max(wait_s, UNKNOWN_WAIT_S)
                 if await self._is_there(pending):
                     return
@@ -189,7 +195,7 @@ class JournalWriter:
         """Whether an append of unknown outcome has taken place."""
         try:
             found = await self._journals.read(self.incarnation, pending.position, pending.position)
-        except (StoreBusy, StoreUnavailable):
+        except (StoreBusy, StoreUnavailable, Damaged):
             return False  # not known; an append is idempotent by position and bytes
         return found == [pending.data]
 

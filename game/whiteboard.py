@@ -142,12 +142,13 @@ class Whiteboard(ObjectGame):
         """
         if _fits(state, points, strokes):
             return True
-        in_hand = list(state["pens"].values())
-        finished = [stroke for stroke in state["strokes"] if stroke[0] not in in_hand]
-        dropped = []
-        while finished and not _fits(state, points, strokes):
-            dropped.append(finished[0][0])
-            _remove(state, finished.pop(0))
+        in_hand, dropped = set(state["pens"].values()), []
+        while not _fits(state, points, strokes):
+            oldest = next((stroke for stroke in state["strokes"] if stroke[0] not in in_hand), None)
+            if oldest is None:
+                break
+            dropped.append(oldest[0])
+            _remove(state, oldest)
         if dropped:
             yield "drop", dropped
         return _fits(state, points, strokes)

@@ -30,6 +30,8 @@ from netcode.tls import READ_SIZE, Tls, accept, shake_hands
 from netcode.tls import HandshakeFailed as HandshakeFailed
 
 OUTBOX_MAX = 256 * 1024
+BARREN_MAX = 32 * 1024
+"""Bytes of TLS records that a peer may send without one that is for us; a record holds 16 KiB."""
 """The default limit in bytes of what the peer has not yet taken beyond the socket's own buffer."""
 SEND_BUFFER = 128 * 1024
 """What a server lets the system keep for a peer who does not read; by itself that would grow to megabytes."""
@@ -61,6 +63,7 @@ class ByteLink:
     """
 
     __slots__ = (
+        "_barren",
         "_ended",
         "_flushing",
         "_idle",
@@ -88,6 +91,7 @@ class ByteLink:
         self._outbox = bytearray()
         self._outbox_max = outbox_max
         self._flushing = False
+        self._barren = 0  # bytes of TLS records since the last that brought anything
         self._idle: trio.Event | None = None  # somebody waits in `flush`
         self._ended: trio.Event | None = None  # somebody waits in `aclose` for the end that `receive` will see
         # Bytes from the peer wait above the socket, which may not be readable: left over by the last
@@ -303,7 +307,12 @@ class ByteLink:
                     tls.incoming.write(data)
                 else:
                     tls.incoming.write_eof()
+                self._barren += len(data)
             plain, self._undelivered = tls.decrypt(bytes_max)
+            self._barren = 0 if plain else self._barren
+            if self._barren > BARREN_MAX:  # key updates without end cost us, and the peer nothing
+                self.close(CloseReason.TLS)
+                raise LinkClosed(CloseReason.TLS)
             self._tell_end(plain)
             if tls.outgoing.pending:  # an answer of the TLS layer itself, such as a key update
                 self._send(tls.outgoing.read())

@@ -18,7 +18,7 @@ import trio
 
 from netcode.errors import NetcodeError
 
-READ_SIZE = 65536
+READ_SIZE = 16 * 1024
 _RECORD_SIZE = 16384
 
 

@@ -17,6 +17,7 @@ import trio
 from cluster.model import Member
 from netcode import messages
 from server.host import Host
+from server.rooms import plain_options
 from server.tenure import Tenure
 
 LIST_EVERY_S = 0.5
@@ -58,11 +59,12 @@ class Listing:
 
     def tell(self, request: messages.ListRooms) -> messages.Rooms:
         """The rooms that a client asks for, fullest first, as many as fit into a message."""
+        wanted = plain_options(request.options)
         found, size = list[dict[str, Any]](), 0
         for listed in sorted([*self.ours(), *self.theirs()], key=lambda one: one.order):
             told = listed.told
             full = request.open and not listed.open
-            if full or request.game not in ("", told["game"]) or not matches(told["options"], request.options):
+            if full or request.game not in ("", told["game"]) or not matches(told["options"], wanted):
                 continue
             size += listed.bytes
             if len(found) == LISTED_MAX or size > LISTED_BYTES_MAX:
@@ -110,6 +112,6 @@ class Listing:
                     yield Listed(told, len(member.listing) // len(rooms), member)
 
 
-def matches(option: Mapping[str, int], wanted: Mapping[str, Any]) -> bool:
+def matches(option: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
     """Whether a room's options are those that are wanted; those that are not named may be any."""
-    return all(name in option and str(option[name]) == str(value) for name, value in wanted.items())
+    return all(option.get(name) == value for name, value in wanted.items())

@@ -161,7 +161,13 @@ class Lobby:
             raise ProtocolError(ErrorCode.LIMITED, f"you have opened {ROOMS_OPENED_MAX} rooms that are still there")
         if self.room_count >= self._rooms_max:
             raise ProtocolError(ErrorCode.TOO_MANY_ROOMS, f"this server runs {self._rooms_max} rooms at once")
-        host.rooms.options_of(options)
+        wanted = dict(host.rooms.options_of(options))
+        usual = host.game.option
+        if wanted != usual and any(
+            room.opened_by == account and room.entry.options not in (wanted, usual)
+            for room in host.rooms.by_id.values()
+        ):
+            raise ProtocolError(ErrorCode.LIMITED, "you have opened a room with other options of your own already")
         if not self._openings.take(account, trio.current_time()):
             raise ProtocolError(ErrorCode.LIMITED, "you open rooms too fast; wait a moment")
         entry = host.rooms.draft(

@@ -30,6 +30,7 @@ VARIANTS_MAX = 64
 """Sets of options of one game that may be played at once."""
 CONFIGURATIONS_KEPT = 256
 """Configured games that are remembered by what was asked for: making one costs as much as twenty joins."""
+OPTION_DIGITS_MAX = 20
 CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 CODE_LENGTH = 8
 """40 bits: trying a million codes a second finds one of a thousand private rooms in twenty minutes; nobody gets to."""
@@ -100,7 +101,7 @@ class Rooms:
         """The stages that tick together, by phase."""
         self._make_stage = make_stage
         self._variants: dict[Options, list[Stage]] = {}
-        self._configurations: dict[tuple[tuple[str, str], ...], Game] = {}
+        self._configurations: dict[Options, Game] = {}
         self._add_variant(game)
 
     @property
@@ -168,7 +169,8 @@ class Rooms:
         return found
 
     def sweep(self, now: float) -> None:
-        """Tell rooms that have been empty for a while to close."""
+        """Tell rooms that have been empty for a while to close, and forget options that nobody plays with."""
+        self._forget_unused_variants()
         empty = {room for stage in self.stages if len(stage.batch) for room in stage.empty_rooms()}
         for room in list(self.by_id.values()):
             if room.id not in empty or room.reserved or room.closing:
@@ -194,10 +196,8 @@ class Rooms:
         """The game with these options over those that the server was started with; raises ProtocolError(BAD_OPTION)."""
         if not wanted or wanted == self.game.option:
             return self.game
-        for name, value in wanted.items():
-            if type(value) not in (int, str):
-                raise ProtocolError(ErrorCode.BAD_OPTION, f"option {name[:64]!r} is no whole number")
-        asked = tuple(sorted((name, str(value)) for name, value in wanted.items()))
+        wanted = plain_options(wanted)
+        asked = tuple(sorted(wanted.items()))
         found = self._configurations.get(asked)
         if found is not None:
             return found
@@ -237,3 +237,16 @@ class Rooms:
                 del self._variants[options]
                 for phase, stage in zip(self.phases, stages, strict=True):
                     phase.remove(stage)
+
+
+def plain_options(wanted: Mapping[str, Any]) -> dict[str, int]:
+    """Options as whole numbers, however a client has written them; raises ProtocolError(BAD_OPTION)."""
+    found = {}
+    for name, value in wanted.items():
+        try:
+            if type(value) not in (int, str) or len(str(value)) > OPTION_DIGITS_MAX:
+                raise ValueError
+            found[name] = int(value)
+        except ValueError:
+            raise ProtocolError(ErrorCode.BAD_OPTION, f"option {name[:64]!r} is no whole number") from None
+    return found

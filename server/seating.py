@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Sequence
 
 import attrs
+import trio
 
 from game.base_batch import Failure
 from game.batch import Seated, StepResult, Vacated
@@ -23,12 +24,15 @@ from game.errors import GAME_FAULTS
 from netcode import messages
 from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
+from netcode.limits import Buckets
 from netcode.session import Session
 from server.held import HeldSeats
 from server.outcome import Outcome
 from server.rooms import Room, Rooms
 from server.stage import Occupant, Stage
 
+CHATS_A_SECOND, CHATS_AT_ONCE = 2.0, 4
+"""What one account may say; leaving and joining changes nothing."""
 NO_SEAT_ANY_MORE = "the seat is not yours any more"
 
 
@@ -59,6 +63,7 @@ class Seating:
         self._held = held
         self._left = left
         self._waiting: dict[str, _Waiting] = {}
+        self._chats = Buckets(CHATS_A_SECOND, CHATS_AT_ONCE)
 
     # -- what players ask for -----------------------------------------------------------------------------------------
 
@@ -112,7 +117,7 @@ class Seating:
 
     def chat(self, occupant: Occupant, text: str) -> None:
         """Say something to the occupant's room; raises ProtocolError(LIMITED)."""
-        if not occupant.may_chat(self._rooms.game.tick_hz):
+        if not self._chats.take(occupant.session.account, trio.current_time()):
             raise ProtocolError(ErrorCode.LIMITED, "you say too much at once; wait a moment")
         text = "".join(letter if letter.isprintable() else " " for letter in text)
         room = self._rooms.by_id.get(occupant.room)

@@ -30,7 +30,6 @@ COMMANDS_MAX = 4096
 """Commands that may wait for one tick; a join beyond that is refused (its player is told LIMITED)."""
 COMMANDS_A_TICK = 64
 """Commands that one tick applies, some 10 ms of work at most; the others take part in the next, in order."""
-CHATS_A_SECOND, CHATS_AT_ONCE = 2, 4
 EVENTS_A_MESSAGE = 1024
 EVENTS_BYTES_MAX = messages.MESSAGE_MAX - 2048
 """Bytes of the events of one message; a single one is never longer than half of it."""
@@ -53,17 +52,6 @@ class Occupant:
     leave_ref: int = 0
     leave_from: int = 0
     """The session's generation when it asked to leave: a later connection knows nothing of the reference."""
-    chat_due: int = 0
-    """Tick up to which the seat has used what it may say."""
-
-    def may_chat(self, tick_hz: int) -> bool:
-        """Take one from the seat's allowance: CHATS_A_SECOND, up to CHATS_AT_ONCE together (GCRA, in ticks)."""
-        each = -(-tick_hz // CHATS_A_SECOND)
-        due = max(self.chat_due, self.tick) + each
-        if due > self.tick + CHATS_AT_ONCE * each:
-            return False
-        self.chat_due = due
-        return True
 
     def receive(self, plaintext: bytes, now: float) -> int:
         """Take an input packet of the realtime channel; how many inputs are new. Raises BadFrame."""

@@ -1,4 +1,11 @@
-"""The embedded engine: SQLite files in one folder, for any number of node processes of one machine."""
+"""The embedded engine: the store in SQLite files of one folder, for any number of processes on one machine.
+
+    journals/<incarnation>.db   lease, fence and records of one incarnation    directory.db   rooms and their owners
+    locks/<incarnation>.lock    held (flock) as long as its process lives      snapshots.db   the last three of a room
+    locks/node-<name>.lock      the same for a node's name                     sessions.db    who plays, and where
+
+Nobody opens a database with plain `open()`: closing it would let go of every lock that SQLite has in this process.
+"""
 
 from cluster.sqlite.store import SqliteStore
 

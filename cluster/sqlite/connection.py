@@ -1,140 +1,203 @@
-"""Connections to our SQLite files, and what SQLite says in our words.
+"""One connection to one file of ours, and what becomes of SQLite's errors.
 
-- Autocommit, and every write a single statement: no transaction is ever open while Python code runs, so a process that
-  is killed or stopped between two lines leaves nothing half done and holds nothing.
-- WAL with `synchronous=NORMAL` survives any crash of ours; FULL (durability `disk`) a power cut, too.
-- No connection waits for a lock (a tick must not): BUSY comes back as StoreBusy, and whoever can wait tries again.
-- Checkpoints are somebody else's (`Checkpointer`): a commit never stops to write the main file.
-- Nothing but SQLite opens these files: closing any other descriptor of one would drop SQLite's locks (POSIX).
+    busy, locked                           StoreBusy         nothing was written; tried again here for up to 5 s
+    disk full, I/O error, failed fsync,    StoreUnavailable  not stored, or not known to be
+    read-only, gone, locked for 5 s
+    malformed, wrong tables, wrong types   Damaged           the file is no longer what was stored
+    another program's, a newer version's   StoreUnusable
+
+A file appears whole or not at all: it is made under a temporary name and linked to its own. It is ours by application
+id, version and schema, compared to the letter: a trigger that was changed would be a fence with a hole. Every write is
+a single statement in autocommit, so no transaction is open while Python runs, and a process that is stopped holds no
+lock but within SQLite itself. Nothing uses RETURNING for that reason: it commits only when its rows were fetched.
+Checkpoints are not left to whoever happens to write (`wal_autocheckpoint=0`), see `cluster.sqlite.store`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import attrs
 import trio
 
 from cluster.errors import ClusterError, Damaged, StoreBusy, StoreUnavailable, StoreUnusable
 
-APPLICATION_ID = 0x48464C44  # "HFLD"
-VERSION = 1
-WAIT_MAX_S = 5.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 0.02
+BUSY_S = 5.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.002, 0.02
+STATEMENTS_KEPT = 64
 
 T = TypeVar("T")
-_WHY = {
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk does not read or write (I/O error)",
-    sqlite3.SQLITE_READONLY: "it cannot be written: check the owner and permissions",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the permissions and the limit of open files",
-    sqlite3.SQLITE_NOMEM: "there is no memory left",
+Row = tuple[Any, ...]
+Values = Sequence[Any] | Mapping[str, Any]
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk",
+    sqlite3.SQLITE_READONLY: "cannot be written: check the owner and permissions of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check the folder, its permissions, and how many files may be open",
+    sqlite3.SQLITE_PERM: "cannot be opened: check the permissions of the file and its folder",
+    sqlite3.SQLITE_NOMEM: "cannot be used: out of memory",
 }
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
-def connect(path: Path, schema: str = "", *, full: bool = False) -> sqlite3.Connection:
-    """A connection to one of our files; with a `schema` the file is made when it is missing. Raises StoreUnusable for
-    one that is not ours or of a newer version, else what `typed` raises."""
-    if not schema and not path.exists():
-        raise StoreUnavailable(f"{path} is not there (any more)")
-    with typed(path):
-        db = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+@attrs.frozen
+class Kind:
+    """What a file is. `schema`: its statements, one object each, exactly as SQLite keeps them."""
+
+    what: str
+    application_id: int
+    version: int
+    schema: tuple[str, ...]
+
+
+class Refused(Damaged):
+    """What a trigger or a constraint of the file does not let happen; damage unless the caller expects it."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Database:
+    """A connection. For one thread at a time, and never across a fork."""
+
+    def __init__(self, path: Path, kind: Kind, synchronous: str = "NORMAL") -> None:
+        """Opens `path`, which must exist. Raises StoreBusy, StoreUnavailable, Damaged, StoreUnusable."""
+        self.path = path
+        self.closed = False
+        self._pid = os.getpid()
         try:
-            (found,) = db.execute("PRAGMA application_id").fetchone()
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables and found != APPLICATION_ID:
-                raise StoreUnusable(
-                    f"{path} is the database of another program: move it away, or choose another --data"
-                )
-            if version > VERSION:
-                raise StoreUnusable(
-                    f"{path} was written by a newer Holdfast: update this one, or choose another --data"
-                )
-            if not tables and schema:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.executescript(
-                    f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION};"
-                    f"{schema} COMMIT;"
-                )
-            db.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
-            db.execute("PRAGMA wal_autocheckpoint=0")
+            self._raw = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                timeout=0,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=STATEMENTS_KEPT,
+            )
+        except sqlite3.Error as error:
+            raise typed(error, path) from error
+        try:
+            self._check(kind)
+            for pragma in (f"synchronous={synchronous}", "wal_autocheckpoint=0", "secure_delete=OFF"):
+                self.rows(f"PRAGMA {pragma}")
         except BaseException:
-            db.close()
+            self.close()
             raise
-        return db
+
+    def rows(self, sql: str, values: Values = ()) -> list[Row]:
+        """All rows of a query. Raises what `typed` makes of SQLite's errors."""
+        self._check_open()
+        try:
+            return self._raw.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise typed(error, self.path) from error
+        except UnicodeDecodeError as error:  # in SQLite's own words, which quote the file
+            raise Damaged(f"{self.path} is damaged (its text is no text): {RESTORE}") from error
+        except MemoryError as error:
+            raise StoreUnavailable(f"{self.path} {_UNAVAILABLE[sqlite3.SQLITE_NOMEM]}") from error
+
+    def change(self, sql: str, values: Values = ()) -> int:
+        """Do a statement that writes; how many rows it wrote. Raises the same, and Refused."""
+        self._check_open()
+        try:
+            return self._raw.execute(sql, values).rowcount
+        except sqlite3.IntegrityError as error:
+            raise Refused(f"{self.path} does not take this: {error}", str(error)) from error
+        except sqlite3.Error as error:
+            raise typed(error, self.path) from error
+
+    def checkpoint(self) -> None:
+        """Bring what the write-ahead log holds into the file, as far as nobody is in the way."""
+        for _ in range(2):  # what came during the first pass; only a log that is all in is begun anew
+            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def close(self) -> None:
+        """Let go. May write and sync, when nobody else has the file open."""
+        self.closed = True
+        self._raw.close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise StoreUnavailable(f"{self.path}: this handle is closed")
+        if self._pid != os.getpid():
+            raise RuntimeError(f"{self.path} was opened before a fork: open the store anew in the child")
+
+    def _check(self, kind: Kind) -> None:
+        ((application_id,),) = self.rows("PRAGMA application_id")
+        if application_id != kind.application_id:
+            raise StoreUnusable(
+                f"{self.path} is not a {kind.what} of ours but another program's file, or none: "
+                "move it away or choose another data folder"
+            )
+        ((version,),) = self.rows("PRAGMA user_version")
+        if version != kind.version:
+            raise StoreUnusable(
+                f"{self.path} has format {version}, unknown to this version (which has {kind.version}): "
+                "update Holdfast or choose another data folder"
+            )
+        ((mode,),) = self.rows("PRAGMA journal_mode")
+        schema = tuple(row[0] for row in self.rows("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY rowid"))
+        if mode != "wal" or schema != kind.schema:
+            raise Damaged(f"{self.path} is damaged: its tables are not those of a {kind.what}; {RESTORE}")
 
 
-async def connect_patiently(path: Path, schema: str) -> sqlite3.Connection:
-    """`connect` to a file that several processes may be about to make."""
-    return await patiently(path, lambda: connect(path, schema))
+RESTORE = "restore it from a backup, or move it away"
 
 
-async def patiently(path: Path, act: Callable[[], T]) -> T:
-    """Do something short with a file that other processes write, too; again and again while it is locked.
+def typed(error: sqlite3.Error, path: Path) -> ClusterError:
+    """What an error of SQLite means for us, in one line with the remedy."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the low byte is the kind, the rest details
+    if code in _BUSY:
+        return StoreBusy(f"{path} is locked by another program")
+    if code in _UNAVAILABLE:
+        return StoreUnavailable(f"{path} {_UNAVAILABLE[code]} ({error})")
+    return Damaged(f"{path} is damaged ({error}): {RESTORE}")
 
-    Raises StoreUnavailable when it stays locked for WAIT_MAX_S.
-    """
-    await trio.lowlevel.checkpoint()
-    deadline, wait_s = trio.current_time() + WAIT_MAX_S, FIRST_WAIT_S
+
+def create(path: Path, kind: Kind, inserts: Sequence[tuple[str, Sequence[Any]]] = ()) -> bool:
+    """Make a file with its first rows, all of it or nothing; False: there is one already. Syncs, so it takes a while.
+    Raises StoreUnavailable, OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as raw:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=NORMAL")  # closing it syncs
+            raw.execute("BEGIN")
+            raw.execute(f"PRAGMA application_id={kind.application_id}")
+            raw.execute(f"PRAGMA user_version={kind.version}")
+            for statement in kind.schema:
+                raw.execute(statement)
+            for sql, values in inserts:
+                raw.execute(sql, values)
+            raw.execute("COMMIT")
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except sqlite3.Error as error:
+        raise typed(error, path) from error
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{temporary}{suffix}").unlink(missing_ok=True)
+    return True
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try again while it is busy, for BUSY_S. Raises StoreUnavailable after that, and what the attempt raises."""
+    deadline = trio.current_time() + BUSY_S
+    wait_s = FIRST_WAIT_S
     while True:
         try:
-            return act()
-        except StoreBusy:
-            if trio.current_time() >= deadline:
-                raise StoreUnavailable(
-                    f"{path} is locked by another program for {WAIT_MAX_S:g} s: end what has it open"
-                ) from None
+            return await attempt()
+        except StoreBusy as error:
+            if trio.current_time() + wait_s > deadline:
+                raise StoreUnavailable(f"{error} for {BUSY_S:g} s: end that program") from error
         await trio.sleep(wait_s)
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-
-
-@contextlib.contextmanager
-def typed(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into StoreBusy, StoreUnavailable and Damaged, one line each."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise told(path, error) from error
-
-
-def told(path: Path, error: sqlite3.Error) -> ClusterError:
-    """SQLite's error in our words."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(f"{path} is being written by another")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return Damaged(f"{path} is damaged ({error}): restore it from a backup, or move it away")
-    return StoreUnavailable(f"{path}: {_WHY.get(code, error)}")
-
-
-class Checkpointer:
-    """Moves what was committed from the write-ahead logs into the main files, in a thread, when there is much of it."""
-
-    EVERY_S = 1.0
-    WAL_BYTES = 8 << 20
-
-    def __init__(self) -> None:
-        self.paths: set[Path] = set()
-
-    async def run(self) -> None:
-        """For ever."""
-        while True:
-            await trio.sleep(self.EVERY_S)
-            for path in sorted(self.paths):
-                with contextlib.suppress(OSError, ClusterError):
-                    if path.with_name(path.name + "-wal").stat().st_size >= self.WAL_BYTES:
-                        await trio.to_thread.run_sync(checkpoint, path)
-
-
-def checkpoint(path: Path) -> None:
-    """Write what the log holds into the main file, as far as nobody reads it there. Blocks on the disk."""
-    db = connect(path)
-    try:
-        with typed(path):
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    finally:
-        db.close()

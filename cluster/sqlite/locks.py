@@ -1,111 +1,172 @@
-"""Which processes live: kernel locks (flock) on files of their own, which end with the process, whatever ends it.
+"""Who lives: locks of the kernel (flock), which end with the process that took them, whatever becomes of it.
 
-    <incarnation>.lock   held as long as the incarnation's process lives, stopped or not; it holds the process' id
-    node-<name>.lock     held by the one process that runs under a node's name
+    taken, never released by hand until the store is closed ─► held ─► the process ends ─► free
 
-A lock is not inherited by children (close-on-exec, and we do not fork), so a lock that is held means that the process
-lives, and its id, read while the lock is held, is its own. That makes killing it safe: a process file descriptor is
-opened, the lock is looked at once more, and only then the signal is sent.
+A lock's file says who holds it: the pid, and where pids mean that (boot and pid namespace), because a pid of another
+container is somebody else's here. To end a holder its process is pinned first (pidfd) and the lock looked at again,
+so that a pid that was used anew is never hit. Children inherit none: exec closes them, and so does a fork.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
+import platform
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
+import structlog
 import trio
 
 from cluster.errors import StoreUnavailable
 
-GONE_S = 5.0
-LOOK_EVERY_S = 0.002
+END_S = 2.0
+POLL_S = 0.005
+
+log = structlog.get_logger("holdfast.store")
+
+_held: set[int] = set()
 
 
-class Locks:
-    """The locks of one process in a folder."""
+@attrs.frozen
+class Holder:
+    """Who holds a lock. `pid` 0: it has not said yet."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._held: dict[str, int] = {}
+    pid: int
+    here: bool
+    """Whether the pid is one that we can speak of."""
 
-    def take(self, name: str) -> int:
-        """Take a lock for as long as we live; 0, or the id of the process that has it."""
-        descriptor = os.open(self._path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _pid_in(descriptor)
-            os.close(descriptor)
-            return holder or -1
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        self._held[name] = descriptor
-        return 0
+    @property
+    def ours(self) -> bool:
+        """Whether it is this very process."""
+        return self.here and self.pid == os.getpid()
 
-    def release_all(self) -> None:
-        """Let go of everything."""
-        for descriptor in self._held.values():
-            os.close(descriptor)
-        self._held.clear()
 
-    def release(self, name: str) -> None:
-        """Let go of one lock."""
-        descriptor = self._held.pop(name, None)
-        if descriptor is not None:
-            os.close(descriptor)
+class Held(Exception):
+    """Somebody has this lock."""
 
-    def holder(self, name: str) -> int:
-        """Id of the process that holds a lock; 0 when nobody does."""
-        try:
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return 0
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _pid_in(descriptor) or -1
-        else:
-            return 0
-        finally:
-            os.close(descriptor)
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(f"held by process {holder.pid}")
+        self.holder = holder
 
-    def forget(self, name: str) -> None:
-        """Delete the file of a lock that nobody holds."""
-        with contextlib.suppress(OSError):
-            self._path(name).unlink()
 
-    async def end(self, name: str) -> None:
-        """See to it that nobody holds a lock: kill who does, unless it is ourselves. Raises StoreUnavailable when it
-        does not go."""
-        pid = self.holder(name)
-        if pid in (0, os.getpid()):
-            return
-        if pid > 0:
+class Lock:
+    """A lock that we hold, until `release` or the end of this process."""
+
+    def __init__(self, path: Path) -> None:
+        """Take it. Raises Held, StoreUnavailable."""
+        self.path = path
+        with _typed(path):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                process = os.pidfd_open(pid)
-            except ProcessLookupError:
-                process = -1
-            if process >= 0:
-                try:
-                    if self.holder(name) == pid:
-                        signal.pidfd_send_signal(process, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                finally:
-                    os.close(process)
-        with trio.move_on_after(GONE_S):
-            while self.holder(name):  # noqa: ASYNC110 - the kernel lets the lock go when the process has gone
-                await trio.sleep(LOOK_EVERY_S)
-            return
-        raise StoreUnavailable(f"process {pid}, which holds {name}, does not end")
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(self._fd, 0)
+                os.pwrite(self._fd, f"{os.getpid()} {place()}\n".encode(), 0)
+            except BlockingIOError:
+                found = _read(self._fd)
+                os.close(self._fd)
+                raise Held(found) from None
+            except BaseException:
+                os.close(self._fd)
+                raise
+        _held.add(self._fd)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.lock"
+    def release(self) -> None:
+        """Let go; harmless when done before."""
+        if self._fd in _held:
+            _held.remove(self._fd)
+            os.close(self._fd)
 
 
-def _pid_in(descriptor: int) -> int:
-    text = os.pread(descriptor, 32, 0)
-    return int(text) if text.isdigit() else 0
+def holder(path: Path) -> Holder | None:
+    """Who holds a lock; None: nobody. Raises StoreUnavailable."""
+    with _typed(path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look do not see each other
+        except BlockingIOError:
+            return _read(fd)
+        finally:
+            os.close(fd)
+    return None
+
+
+async def end_holder(path: Path) -> None:
+    """End the process that holds a lock with SIGKILL, and wait until the lock is free, for END_S. Neither ourselves
+    nor one whose pid means nothing here; and one that does not end may go on: its journal will be fenced anyway."""
+    killed = None
+    with trio.move_on_after(END_S):
+        while (found := holder(path)) is not None and not found.ours:
+            if found.pid and found != killed:
+                killed = found
+                if not found.here or not _kill(path, found):
+                    log.warning("process_not_ended", lock=path.name, pid=found.pid, reason="out of reach")
+                    return
+                log.warning("process_killed", lock=path.name, pid=found.pid)
+            await trio.sleep(POLL_S)
+        return
+    log.warning("process_not_ended", lock=path.name, reason=f"it lives {END_S:g} s after SIGKILL")
+
+
+@functools.cache
+def place() -> str:
+    """Where pids mean what they mean to us: this boot of this machine, and the pid namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return platform.node() or "here"
+
+
+def _kill(path: Path, found: Holder) -> bool:
+    """Whether it was there to be killed, or has ended by itself."""
+    try:
+        pinned = os.pidfd_open(found.pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):  # a system without pidfd: the look at the lock has to be enough
+        pinned = None
+    try:
+        if holder(path) != found:
+            return True
+        if pinned is None:
+            os.kill(found.pid, signal.SIGKILL)
+        else:
+            signal.pidfd_send_signal(pinned, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    finally:
+        if pinned is not None:
+            os.close(pinned)
+    return True
+
+
+def _read(fd: int) -> Holder:
+    pid, _, where = os.pread(fd, 200, 0).decode(errors="replace").strip().partition(" ")
+    return Holder(int(pid) if pid.isascii() and pid.isdigit() else 0, where == place())
+
+
+@contextlib.contextmanager
+def _typed(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be used ({error.strerror}): check the folder and the disk") from error
+
+
+def _leave_to_parent() -> None:
+    for fd in _held:
+        os.close(fd)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,104 +1,120 @@
-"""The embedded engine: a folder of SQLite files that the node processes of one machine share.
+"""The store in a folder: opens its files, and keeps them small.
 
-    journals/<incarnation>.db     lease, fence, records           (written by its incarnation; sealed by another)
-    locks/<incarnation>.lock      held while its process lives
-    directory.db, sessions.db     short statements, on the loop
-    snapshots.db                  written in a thread
+    open ─► make what is missing, check what is there ─► use ─► aclose: our incarnations are dead, for all to see
+              └─ meanwhile, every second: what has grown by a megabyte is checkpointed, in a thread
 
-What survives what: `process` any end of our processes; after a power cut the last moments may be missing, so rooms may
-go back by some ticks that players have seen (results stay applied once). `disk` appends survive a power
-cut, too: each waits for the disk.
+What is promised when something ends, by durability:
+
+    a process of ours (killed, at any moment)   both: all that was stored is there
+    the machine (power, kernel)                 "process": the files stay sound; the last changes may be gone
+                                                "disk": all that was stored is there, as far as the disk keeps its word
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
 import trio
 
-from cluster.errors import StoreUnusable
-from cluster.sqlite import directory, sessions, snapshots
-from cluster.sqlite.connection import Checkpointer, connect_patiently
-from cluster.sqlite.directory import SqliteDirectory
+from cluster.errors import ClusterError, StoreUnusable
+from cluster.sqlite.connection import create
+from cluster.sqlite.directory import DIRECTORY, SqliteDirectory
+from cluster.sqlite.file import File
 from cluster.sqlite.journals import SqliteJournals
-from cluster.sqlite.locks import Locks
-from cluster.sqlite.sessions import SqliteSessions
-from cluster.sqlite.snapshots import SqliteSnapshots
+from cluster.sqlite.sessions import SESSIONS, SqliteSessions
+from cluster.sqlite.snapshots import SNAPSHOTS, SqliteSnapshots
 from cluster.store import Cipher
+
+CHECKPOINT_EVERY_S = 1.0
 
 DURABILITIES = ("process", "disk")
 
+log = structlog.get_logger("holdfast.store")
+
 
 class SqliteStore:
-    """`cluster.store.Store`; made by `open`."""
+    """A process's handle on the store in a folder: `cluster.store.Store`. Made by `open`."""
 
-    journals: SqliteJournals
-    snapshots: SqliteSnapshots
-    rooms: SqliteDirectory
-    sessions: SqliteSessions
-
-    def __init__(self, locks: Locks) -> None:
-        self._locks = locks
-        self._files: list[sqlite3.Connection] = []
+    def __init__(self, folder: Path, durability: str, cipher: Cipher | None) -> None:
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability is one of {', '.join(DURABILITIES)}, not {durability!r}")
+        folder = folder.absolute()
+        synced = durability == "disk"
+        self._shared = {
+            kind.what: File(folder / name, kind, synced)
+            for name, kind in (("directory.db", DIRECTORY), ("snapshots.db", SNAPSHOTS), ("sessions.db", SESSIONS))
+        }
+        self.folder = folder
+        self.durability = durability
+        self.journals = SqliteJournals(folder / "journals", folder / "locks", synced)
+        self.snapshots = SqliteSnapshots(self._shared[SNAPSHOTS.what])
+        self.rooms = SqliteDirectory(self._shared[DIRECTORY.what])
+        self.sessions = SqliteSessions(self._shared[SESSIONS.what], cipher)
 
     @classmethod
-    @contextlib.asynccontextmanager
+    @asynccontextmanager
     async def open(
         cls, folder: Path, durability: str = "process", cipher: Cipher | None = None
     ) -> AsyncIterator[SqliteStore]:
-        """The store in `folder`, which is made when it is missing. Raises StoreUnusable, and ValueError for another
-        durability than `process` and `disk`."""
-        if durability not in DURABILITIES:
-            raise ValueError(f"durability is one of {', '.join(DURABILITIES)}, not {durability!r}")
+        """The store in `folder`, made when it is missing, until the end of the `async with`. Raises StoreUnusable,
+        and ValueError for another durability than "process" and "disk"."""
+        store = cls(folder, durability, cipher)
+        failure: BaseException | None = None
         try:
-            for part in (folder / "journals", folder / "locks"):
-                part.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnusable(
-                f"cannot use the folder {folder}: {error.strerror or error}; choose another with --data"
-            ) from error
-        store, checkpointer = cls(Locks(folder / "locks")), Checkpointer()
-        alone: Exception | None = None
-        try:
-            await store._open_files(folder, durability, cipher, checkpointer)
+            await store._prepare()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(checkpointer.run)
+                nursery.start_soon(store._keep_small)
                 try:
                     yield store
-                except Exception as error:  # raised again below: bare, not in the nursery's group
-                    alone = error
+                except BaseException as error:  # past the nursery, which would wrap it in a group
+                    failure = error
                 nursery.cancel_scope.cancel()
         finally:
             await store.aclose()
-        if alone is not None:
-            raise alone
+        if failure is not None:
+            raise failure
 
-    async def _open_files(
-        self, folder: Path, durability: str, cipher: Cipher | None, checkpointer: Checkpointer
-    ) -> None:
-        paths = [folder / name for name in ("directory.db", "sessions.db", "snapshots.db")]
-        schemas = (directory.SCHEMA, sessions.SCHEMA, snapshots.SCHEMA)
-        for path, schema in zip(paths, schemas, strict=True):
-            self._files.append(await connect_patiently(path, schema))
-            checkpointer.paths.add(path)
-        self.rooms = SqliteDirectory(paths[0], self._files[0])
-        self.sessions = SqliteSessions(paths[1], self._files[1], cipher)
-        self.snapshots = SqliteSnapshots(paths[2], self._files[2])
-        self.journals = SqliteJournals(folder / "journals", self._locks, checkpointer, full=durability == "disk")
-
-    def alive(self, incarnation: str) -> bool | None:
-        """Whether its process lives, stopped or not."""
-        return self._locks.holder(incarnation) != 0
+    def alive(self, incarnation: str) -> bool:
+        """Whether the process of an incarnation lives on this machine. Raises StoreUnavailable."""
+        return self.journals.alive(incarnation)
 
     async def aclose(self) -> None:
-        """Close all files, and let go of the locks: as if this process had ended."""
-        if hasattr(self, "journals"):
-            self.journals.close()
-        for file in self._files:
-            file.close()
-        self._files.clear()
-        self._locks.release_all()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        """Let go of everything; what comes later raises StoreUnavailable. Done even when it is cancelled."""
+        with trio.CancelScope(shield=True):
+            await self.journals.aclose()
+            for file in self._shared.values():
+                await file.aclose()
+        await trio.lowlevel.checkpoint()
+
+    async def _prepare(self) -> None:
+        try:
+            await trio.to_thread.run_sync(self._make)
+            for file in self._shared.values():
+                await file.rows("SELECT 1")
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self.folder} cannot be used for data ({error.strerror}): choose another folder with --data"
+            ) from error
+        except StoreUnusable:
+            raise
+        except ClusterError as error:
+            raise StoreUnusable(str(error)) from error
+
+    def _make(self) -> None:
+        for folder in (self.folder / "journals", self.folder / "locks"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for file in self._shared.values():
+            if not file.path.exists():
+                create(file.path, file.kind)
+
+    async def _keep_small(self) -> None:
+        while True:
+            await trio.sleep(CHECKPOINT_EVERY_S)
+            for checkpoint in (self.journals.checkpoint, *(file.checkpoint for file in self._shared.values())):
+                try:
+                    await checkpoint()
+                except ClusterError as error:
+                    log.warning("checkpoint_failed", error=str(error))

@@ -373,3 +373,30 @@ async def test_nobody_listening_is_an_os_error() -> None:
         async with trio.open_nursery() as nursery:
             with pytest.raises(OSError, match="connect"):
                 await ByteLink.client(HOST, unused.getsockname()[1], client_trust(HOST), nursery)
+
+
+class Barren:
+    """A TLS layer to which records come that bring nothing, such as key updates."""
+
+    class Incoming:
+        taken = 0
+        pending = 0
+
+        def write(self, data: bytes) -> None:
+            self.taken += len(data)
+
+    def __init__(self) -> None:
+        self.incoming = self.outgoing = Barren.Incoming()
+
+    def decrypt(self, bytes_max: int) -> tuple[None, bool]:
+        return None, False
+
+
+async def test_records_that_bring_nothing_end_the_link(contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
+    async with linked(None, None) as (client, server):
+        barren = server._tls = Barren()  # type: ignore[assignment]
+        client.write(bytes(200_000))
+        with trio.fail_after(HANG_S), pytest.raises(LinkClosed):
+            await server.receive()
+        assert server.closed is CloseReason.TLS
+        assert barren.incoming.taken < 64 * 1024  # type: ignore[attr-defined]

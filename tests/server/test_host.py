@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from netcode.inputs import InputWindow
 from server.host import CATCH_UP_MAX
 from server.rooms import EMPTY_ROOM_S
 from server.row_stage import RowOccupant as Occupant
-from server.stage import CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX, events_bytes
+from server.seating import CHATS_AT_ONCE
+from server.stage import COMMANDS_A_TICK, COMMANDS_MAX, events_bytes
 from tests.server.games import Counter, Fragile
 from tests.server.helpers import FakeLink, Rig
 
@@ -228,7 +230,9 @@ async def test_a_full_stage_refuses_joins_but_never_loses_a_goodbye(tmp_path: Pa
     assert stage.batch.rows.seated[0, 0] == 2
 
 
-async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_readable_size(tmp_path: Path) -> None:
+async def test_chat_is_rationed_and_events_come_in_messages_of_a_readable_size(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     rig = Rig(tmp_path, Counter({"seats": 16}))
     room = rig.open()
     seats = [seat(rig, number, room) for number in range(16)]
@@ -250,7 +254,7 @@ async def test_chat_is_rationed_by_the_tick_and_events_come_in_messages_of_a_rea
         ]
         assert len(ids) == 70
         assert ids == sorted(set(ids))
-    rig.tick(25)
+    await trio.sleep(0.5)
     rig.host.seating.chat(seats[0][0], "again")
 
 
@@ -406,3 +410,20 @@ async def test_an_account_keeps_one_held_seat(tmp_path: Path) -> None:
     rig.tick(2)
     taken = [rig.host.rooms.by_id[room].stage.batch.ledger(room).seat_of("ann") for room in rooms]
     assert taken == [None, None, 0]
+
+
+async def test_who_leaves_and_joins_again_may_say_no_more(tmp_path: Path, autojump_clock: MockClock) -> None:
+    rig = Rig(tmp_path)
+    room = rig.open()
+    session, _ = rig.session(1)
+    said = 0
+    for _ in range(5):
+        rig.join(session, room, 1)
+        rig.tick()
+        for _ in range(CHATS_AT_ONCE):
+            with contextlib.suppress(ProtocolError):
+                rig.host.seating.chat(session.seat, "hello")
+                said += 1
+        rig.host.seating.leave(session.seat, 2)
+        rig.tick()
+    assert said == CHATS_AT_ONCE

@@ -223,3 +223,21 @@ async def test_sets_of_options_are_limited_and_forgotten_with_their_rooms(
     rig.host.rooms.close(made[0].room)
     assert (await create(rig, 3, options={"seats": 3})).seats == 3
     assert len(rig.host.rooms.stages) == 3
+
+
+@pytest.mark.parametrize("value", [[1.5], {"a": 1}, None, 1.5, True, "x", "9" * 21, "9" * 5000])
+async def test_a_list_is_asked_for_with_whole_numbers_only(tmp_path: Path, value: Any) -> None:
+    rig = Rig(tmp_path)
+    with pytest.raises(ProtocolError) as caught:
+        rig.lobby.listing.tell(messages.ListRooms(options={"seats": value}))
+    assert caught.value.code is ErrorCode.BAD_OPTION
+
+
+async def test_an_account_plays_by_one_set_of_options_of_its_own(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    session, _ = rig.session(1)
+    for options in ({"seats": 2}, {"seats": "2"}, {}):
+        await rig.lobby.create(session, messages.CreateRoom(game="counter", options=options))
+    with pytest.raises(ProtocolError) as caught:
+        await rig.lobby.create(session, messages.CreateRoom(game="counter", options={"seats": 3}))
+    assert caught.value.code is ErrorCode.LIMITED

@@ -13,7 +13,7 @@ from netcode.frame import HEADER
 from netcode.inputs import HEADER as INPUT_HEADER
 from netcode.inputs import InputWindow
 from server.row_stage import RowOccupant as Occupant
-from server.stage import CHATS_A_SECOND, CHATS_AT_ONCE, COMMANDS_A_TICK, COMMANDS_MAX
+from server.stage import COMMANDS_A_TICK, COMMANDS_MAX
 from tests.server.helpers import FakeLink, Rig
 
 
@@ -123,13 +123,3 @@ async def test_a_stage_takes_so_many_commands_and_does_so_many_a_tick_in_order(t
     assert [stage.submit(command) for command in commands] == [True] * COMMANDS_MAX + [False]
     assert stage.collect().commands == tuple(commands[:COMMANDS_A_TICK])
     assert stage.collect().commands == tuple(commands[COMMANDS_A_TICK : 2 * COMMANDS_A_TICK])
-
-
-async def test_what_a_seat_may_say(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
-    ((ann, _),) = seats(rig, 1)
-    said = 0
-    for tick in range(500):
-        ann.tick = tick
-        said += sum(ann.may_chat(50) for _ in range(3))
-    assert CHATS_A_SECOND * 10 <= said <= CHATS_A_SECOND * 10 + CHATS_AT_ONCE
