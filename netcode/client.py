@@ -74,6 +74,8 @@ async def connect(
             try:
                 await client._lifeline.start(client._entry(resume))
                 nursery.start_soon(client._lifeline.live, reconnect, reconnect_s)
+                if reconnect:
+                    nursery.start_soon(client._lifeline.watch)
                 yield client
             finally:
                 with trio.CancelScope(shield=True):

@@ -23,7 +23,7 @@ from netcode.messages import Message
 from netcode.play import Play
 from netcode.realtime import KEEPALIVE_EVERY_S, PROBE_EVERY_S, ClientEnd
 from netcode.requests import Requests
-from netcode.resume import ConnectionEnded
+from netcode.resume import ConnectionEnded, Redirected
 from netcode.seal import DatagramType, Suite
 from netcode.tcp import ByteLink, LinkClosed
 from netcode.udp import DatagramSocket
@@ -67,7 +67,7 @@ class Connection:
         self._unread: list[Message | bytes] = []
 
     async def enter(self, request: messages.Login | messages.Resume) -> messages.Welcome:
-        """Say who we are. Raises ConnectionEnded when the server refuses, or does not answer."""
+        """Say who we are. Raises ConnectionEnded when the server refuses, or does not answer, and Redirected."""
         hello = messages.Hello(protocol=PROTOCOL, agent="holdfast python")
         self._link.write(message_bytes(hello) + message_bytes(request))
         with trio.move_on_after(ENTER_S):
@@ -81,6 +81,8 @@ class Connection:
                 for number, item in enumerate(items, 1):
                     if isinstance(item, messages.Error):
                         raise ConnectionEnded.refused(item)
+                    if isinstance(item, messages.Redirect):
+                        raise Redirected(item)
                     if isinstance(item, messages.Welcome):
                         self._unread = items[number:]
                         self._open_realtime(item)
@@ -108,6 +110,10 @@ class Connection:
     def say(self, message: Message) -> None:
         """Send a message."""
         self._link.write(message_bytes(message))
+
+    def close(self) -> None:
+        """End it at once."""
+        self._link.close()
 
     async def aclose(self) -> None:
         """End it with a goodbye."""

@@ -1,8 +1,10 @@
-"""A session kept alive over one connection after the other.
+"""A session kept alive over one connection after the other, on whichever node its room is.
 
     connected ──lost──► paused ── Resume ─► Welcome ─► `back` ──► connected
         │                 ├────── the session is gone ─► Login ─► Welcome: another session of the same account
         └──refused──► over ◄───── nothing within its time
+    a request is redirected ─► resumed there, asked again               the old connection is closed behind the welcome
+    the room moves (told), or nothing is heard of it ─► standby: Resume(above=epoch) elsewhere ─► Welcome ─► the same
 
 Requests that were under way when a connection was lost fail as TIMED_OUT, which is retryable: they may or may not have
 been carried out. New ones wait until the session is back, ANSWER_S at most.
@@ -14,6 +16,7 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
+import attrs
 import trio
 
 from netcode import messages
@@ -21,13 +24,15 @@ from netcode.certificate import CertificateNotTrusted
 from netcode.connection import Connection, Player
 from netcode.errors import ErrorCode, NetcodeError, ProtocolError, RemoteError
 from netcode.messages import Message
-from netcode.reach import Place, reach
-from netcode.resume import Backoff, ConnectionEnded
+from netcode.reach import Place, place_of, reach
+from netcode.resume import Backoff, ConnectionEnded, Redirected
 
 ANSWER_S = 10.0
 """How long a request waits for its answer."""
-ATTEMPT_S = 5.0
-"""How long one attempt to come back may take."""
+ATTEMPT_S = 10.0
+"""How long one attempt to come back may take: a node holds a `Resume` for some seconds while the room has no owner."""
+HOPS_MAX = 4
+LOOK_EVERY_S = 0.1
 LOST_UNDER_WAY = "the connection was lost before the answer came; what was asked for may have been done"
 
 
@@ -39,6 +44,12 @@ class Owner(Player, Protocol):
 
     def last_event(self) -> tuple[int, int]:
         """(tick, index) of the newest event that came."""
+
+    def epoch(self) -> int:
+        """Of the room that the session sits in; 0 without one."""
+
+    def silent(self) -> bool:
+        """Whether nothing has been heard of the room for longer than it should take."""
 
     def lost(self) -> None:
         """The connection is lost; what follows is `welcomed` or `over`."""
@@ -62,6 +73,8 @@ class Lifeline:
         """Whether there is no connection, or something that belongs to the session is not back yet."""
         self.error: ProtocolError | None = None
         """Why the session is over; None while it is not."""
+        self.missing = False
+        """Whether it is paused because nothing is heard of the room, over a connection that is still there."""
         self.resumes = 0
         """How often it was taken up again."""
         self.connection: Connection | None = None
@@ -76,6 +89,8 @@ class Lifeline:
         self._resume_s = 0.0
         self._closing = False
         self._news = trio.Event()  # replaced at every change
+        self._standby: trio.CancelScope | None = None
+        self._told = False  # the standby goes where we were sent
 
     async def start(self, entry: messages.Login | messages.Resume) -> None:
         """The first connection. Raises OSError, RemoteError and what `ByteLink.client` raises."""
@@ -88,11 +103,20 @@ class Lifeline:
         """Serve the session until it is over."""
         while True:
             assert self.connection is not None
-            ended = await self.connection.run(self._owner)
+            served = self.connection
+            ended = await served.run(self._owner)
+            if self._told and self._standby is not None and not self._closing:
+                with trio.move_on_after(ATTEMPT_S):  # the new connection was made before this one broke
+                    while self.connection is served and self._standby is not None:
+                        await self._news.wait()
+            if self.connection is not served:
+                continue
+            self.never_mind()
             patience_s = self._resume_s if reconnect_s is None else reconnect_s
             if self._closing:
                 return
-            if not (ended.again and reconnect and patience_s > 0):
+            anew = ended.code is ErrorCode.SESSION_GONE and self._login is not None  # it grew too old
+            if not ((ended.again or anew) and reconnect and patience_s > 0):
                 break
             self.paused = True
             self._owner.lost()
@@ -118,7 +142,20 @@ class Lifeline:
         self.connection.say(message)
 
     async def request(self, message: Message) -> Message:
-        """Ask, and wait for the answer. Raises RemoteError."""
+        """Ask, and wait for the answer, wherever we are sent for it. Raises RemoteError."""
+        for _ in range(HOPS_MAX):
+            answer = await self._ask(message)
+            if not isinstance(answer, messages.Redirect):
+                return answer
+            try:
+                with trio.fail_after(ANSWER_S):
+                    await self._enter(self._resume(ticket=answer.ticket), answer)
+            except (OSError, NetcodeError, trio.TooSlowError) as error:
+                text = f"sent to another node, which cannot be reached: {str(error) or type(error).__name__}"
+                raise RemoteError(ErrorCode.TIMED_OUT, text) from error
+        raise RemoteError(ErrorCode.ROOM_MOVING, "sent from node to node without end")
+
+    async def _ask(self, message: Message) -> Message:
         answered = trio.Event()
         with trio.move_on_after(ANSWER_S):
             await self.ready()
@@ -161,26 +198,97 @@ class Lifeline:
         if self.connection is not None:
             await self.connection.aclose()
 
-    async def _enter(self, entry: messages.Login | messages.Resume) -> None:
-        connection = Connection(await reach(self._places, self._nursery), self._transport)
-        try:
-            welcome = await connection.enter(entry)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await connection.aclose()
-            raise
-        self.connection = connection
+    # -- another node -------------------------------------------------------------------------------------------------
+
+    def seek(self, redirect: messages.Redirect | None = None) -> None:
+        """Ask another node for the room, at a higher epoch than ours; the present connection stays meanwhile.
+
+        `redirect`: the room moves there; else nothing is heard of it, and any node may know.
+        """
+        if redirect is not None or self._standby is None:
+            self.never_mind()
+            self._told = redirect is not None
+            self._standby = trio.CancelScope()
+            self._nursery.start_soon(self._seek, self._standby, redirect)
+
+    def never_mind(self) -> None:
+        """The room is heard again, or there is no connection that could stay."""
+        self.missing = False
+        if self._standby is not None:
+            self._standby.cancel()
+            self._standby = None
+
+    async def watch(self) -> None:
+        """Ask another node whenever nothing is heard of the room, for ever."""
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            if not (self.paused or self._closing or self._told) and self._owner.silent():
+                self.paused = self.missing = True
+                self._owner.lost()
+                self.seek()
+
+    async def _seek(self, scope: trio.CancelScope, redirect: messages.Redirect | None) -> None:
+        backoff = Backoff(random.random)
+        with scope:
+            while True:
+                ticket = b"" if redirect is None else redirect.ticket
+                try:
+                    await self._enter(self._resume(above=self._owner.epoch(), ticket=ticket), redirect)
+                    break
+                except (OSError, NetcodeError):
+                    redirect = None
+                    await trio.sleep(backoff.next_s())
+        if self._standby is scope:
+            self._standby, self._told = None, False
+            self.changed()
+
+    def _resume(self, above: int = 0, ticket: bytes = b"") -> messages.Resume:
+        tick, index = self._owner.last_event()
+        return messages.Resume(
+            session=self.session,
+            secret=self.secret,
+            event_tick=tick,
+            event_index=index,
+            above=above,
+            ticket=ticket,
+        )
+
+    async def _enter(self, entry: messages.Login | messages.Resume, to: messages.Redirect | None = None) -> None:
+        """Enter where we are told to, or anywhere; a connection that there is makes way behind the welcome."""
+        connection, welcome = await self._reach(entry, to)
+        before, self.connection = self.connection, connection
+        if before is not None:
+            before.requests.end(ProtocolError(ErrorCode.TIMED_OUT, LOST_UNDER_WAY))
+            before.close()
         self.session, self.secret, self._resume_s = welcome.session, welcome.secret, float(welcome.resume_s)
         self._owner.welcomed(welcome, isinstance(entry, messages.Resume))
         self.changed()
 
+    async def _reach(
+        self, entry: messages.Login | messages.Resume, to: messages.Redirect | None
+    ) -> tuple[Connection, messages.Welcome]:
+        for _ in range(HOPS_MAX + 1):
+            places = self._places if to is None else [place_of(to.host, to.port, self._places)]
+            connection = Connection(await reach(places, self._nursery), self._transport)
+            try:
+                return connection, await connection.enter(entry)
+            except Redirected as sent:
+                to = sent.redirect
+                if isinstance(entry, messages.Resume):
+                    entry = attrs.evolve(entry, ticket=to.ticket)
+                connection.close()
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await connection.aclose()
+                raise
+        raise ConnectionEnded.lost("sent from node to node without end", ErrorCode.ROOM_MOVING)
+
     async def _come_back(self, lost: ConnectionEnded, patience_s: float) -> ConnectionEnded | None:
         """Take the session up again, or log in anew; returns why not, otherwise."""
         backoff, last = Backoff(random.random), str(lost)
-        tick, index = self._owner.last_event()
-        entry: messages.Login | messages.Resume = messages.Resume(
-            session=self.session, secret=self.secret, event_tick=tick, event_index=index
-        )
+        entry: messages.Login | messages.Resume = self._resume()
+        if lost.code is ErrorCode.SESSION_GONE and not lost.again and self._login is not None:
+            entry = self._login
         with trio.move_on_after(patience_s):
             while True:
                 await trio.sleep(backoff.next_s())

@@ -105,6 +105,8 @@ class Presence:
                 self._pongs.append((message.time_us / 1e6, trio.current_time()))
                 if isinstance(room, SeatedRoom):
                     room.play.clock.pong(*self._pongs[-1])
+            case messages.Redirect() if not message.ref:
+                self._lifeline.seek(message)
             case messages.Error() if message.code in _SEAT_GONE and not message.ref:
                 self._seat_gone(ProtocolError(_SEAT_GONE[message.code], message.message))
             case _:
@@ -124,6 +126,9 @@ class Presence:
             self.bad_frames += 1
         else:
             connection = self._lifeline.connection
+            if frame is not None and self._lifeline.missing:
+                self._lifeline.never_mind()
+                self._check_back()
             if frame is not None and frame.acks is not None and connection is not None:
                 connection.end.acknowledged(*frame.acks, now)
 
@@ -147,6 +152,14 @@ class Presence:
     def last_event(self) -> tuple[int, int]:
         """Id of the newest event that came."""
         return (self._after or (0, 0)) if self.room is None else self.room.heard
+
+    def epoch(self) -> int:
+        """Of the room that the session sits in; 0 without one."""
+        return 0 if self.room is None else self.room.epoch
+
+    def silent(self) -> bool:
+        """Whether nothing has been heard of the room for longer than it should take."""
+        return self.room is not None and self.room.silent(trio.current_time())
 
     def lost(self) -> None:
         """The connection is lost."""

@@ -17,6 +17,7 @@ from netcode.tcp import ByteLink
 
 HEDGE_S = 0.2
 """An address that has not answered for so long gets company by the next one."""
+ATTEMPTS = 3
 PLACES_MAX = 16
 
 
@@ -46,11 +47,22 @@ def places_of(server: str, trust: str | None = None) -> list[Place]:
     return [Place(host, port, client_trust(host, trust)) for host, port in addresses]
 
 
+def place_of(redirect_host: str, port: int, places: Sequence[Place]) -> Place:
+    """The address that a server sends us to; without a host it is the one that we came by."""
+    here = places[0]
+    if redirect_host in ("", here.host):
+        return Place(here.host, port, here.trust)
+    return Place(redirect_host, port, client_trust(redirect_host))
+
+
 async def reach(places: Sequence[Place], nursery: trio.Nursery) -> ByteLink:
-    """A link to whichever address answers first; `nursery` must outlive it.
+    """A link to whichever address answers first; `nursery` must outlive it. A single address is tried up to ATTEMPTS
+    times, overlapped: behind a port that processes share, one that is stopped takes connections and never answers.
 
     Raises what `ByteLink.client` raises for the first address when none answers.
     """
+    if len(places) == 1:
+        places = [*places] * ATTEMPTS
     links: list[ByteLink] = []
     errors: dict[int, Exception] = {}
     failed = trio.Event()

@@ -17,7 +17,7 @@ import attrs
 import msgpack
 
 from netcode import messages
-from netcode.errors import ErrorCode, RemoteError, error_code
+from netcode.errors import ErrorCode, NetcodeError, RemoteError, error_code
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 2.0
@@ -41,6 +41,14 @@ class ConnectionEnded(RemoteError):
     def lost(cls, message: str, code: ErrorCode = ErrorCode.SESSION_GONE) -> ConnectionEnded:
         """By the network, or by silence."""
         return cls(code, message, True)
+
+
+class Redirected(NetcodeError):
+    """Another node is the right one for this session."""
+
+    def __init__(self, redirect: messages.Redirect) -> None:
+        super().__init__(f"go on at {redirect.host}:{redirect.port}")
+        self.redirect = redirect
 
 
 class Backoff:

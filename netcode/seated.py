@@ -26,6 +26,8 @@ from netcode.play import Play, SeatInfo
 
 EVENTS_KEPT = 1024
 """Events that wait to be read; when that many wait, the oldest is dropped."""
+SILENT_S = 0.5
+"""Frames come at every tick; who sees none for so long asks another node."""
 _LAST_INDEX = 2**32 - 1
 
 
@@ -59,6 +61,8 @@ class Room:
         """Whether some events of a pause were kept by the server no longer."""
         self.heard = after if after is not None else (max(message.tick - 1, 0), _LAST_INDEX if message.tick else 0)
         """(tick, index) of the newest event that came."""
+        self.epoch = message.epoch
+        """Counts the nodes that the room has been on."""
         self.read = self.heard
         """(tick, index) of the newest event that `next_event` has returned, or that was dropped."""
         self._carrier = carrier
@@ -73,6 +77,10 @@ class Room:
     def ready(self) -> bool:
         """Whether all is there that a seat begins with."""
         return True
+
+    def silent(self, now: float) -> bool:
+        """Whether nothing has been heard of the room for longer than it should take."""
+        return False
 
     async def next_event(self) -> Event:
         """The next event of the room, each once and in order. Raises RemoteError once the seat is gone and all read."""
@@ -94,7 +102,7 @@ class Room:
 
     def _resume(self, message: messages.Seated) -> None:
         """The same seat over a new connection. Raises ProtocolError."""
-        self.roster = message.roster
+        self.roster, self.epoch = message.roster, message.epoch
         self.events_missed = self.events_missed or message.missed
 
     def _lost(self) -> None:
@@ -131,6 +139,11 @@ class SeatedRoom(Room):
         self.on_frame: Callable[[Frame], None] | None = None
         """Called for every new frame, before `next_frame` wakes; must not block."""
         self._next = trio.Event()
+        self._heard_at = float("inf")  # no frame yet: nothing to miss
+
+    def silent(self, now: float) -> bool:
+        """Whether no frame has come for SILENT_S, though some had."""
+        return self.ended is None and now - self._heard_at > SILENT_S
 
     def want(self, **fields: int) -> None:
         """What the player wants from now on; see `Play.want`."""
@@ -153,6 +166,7 @@ class SeatedRoom(Room):
 
     def _resume(self, message: messages.Seated) -> None:
         self.play.resume(message)
+        self._heard_at = float("inf")
         self.info = self.play.info
         super()._resume(message)
 
@@ -164,6 +178,8 @@ class SeatedRoom(Room):
         """Take a frame; returns it when it is of this seat. Raises BadFrame."""
         before = self.play.newest
         frame = self.play.receive(data, now)
+        if frame is not None:
+            self._heard_at = now
         if frame is not None and self.on_frame is not None:
             self.on_frame(frame)
         if self.play.newest is not before:
