@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bots": ("holdfast.bots:bots", "Let bots play on a running server, and report how it did."),
     "demo": ("holdfast.demo:demo", "Server and bots in one terminal, with a live view."),
     "chaos": ("holdfast.chaos:chaos", "Break a cluster while bots play on it, and check its history."),
+    "admin": ("holdfast.admin:admin", "Tell a running server something: drain a node."),
     "bench": ("holdfast.bench:bench", "Measure what a part of the server costs."),
     "config": ("holdfast.config:config", "Show the settings in force and where each comes from."),
     "replay": ("holdfast.replay:replay", "Make a room that failed fail again, from the file that was kept of it."),

@@ -55,7 +55,7 @@ def test_a_command_whose_own_import_fails_is_a_fault_of_ours(monkeypatch: pytest
     ("args", "line"),
     [
         (["serv"], "holdfast: no command 'serv'; did you mean 'serve'?"),
-        (["xyzzy"], "holdfast: no command 'xyzzy'; there are: serve, bots, demo, chaos, bench"),
+        (["xyzzy"], "holdfast: no command 'xyzzy'; there are: serve, bots, demo, chaos, admin, bench"),
         (["--prot"], "holdfast: No such option"),
         (["config", "--prot", "1"], "holdfast config: No such option '--prot'. (Did you mean one of: "),
         (["config", "--port", "x"], "holdfast config: --port: 'x' is not a whole number from 0 to 65535"),

@@ -133,6 +133,24 @@ async def test_the_same_client_plays_on_when_its_node_goes(tmp_path: Path, how: 
         await played.books_are_exact()
 
 
+async def test_an_operator_drains_a_node(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes, connect(nodes.server, name="Ann") as client:
+        room = await client.join("arena")
+        played = Played(client, room)
+        await played.until(1)
+        owner = await nodes.owner(room.info.room)
+        command = [sys.executable, "-m", "holdfast", "admin", "drain", owner.node, "--data", str(tmp_path)]
+        told = await trio.run_process(command, capture_stdout=True, capture_stderr=True, cwd=HOME)
+        assert told.stdout.decode() == f"{owner.node} has given its rooms away\n"
+        await played.until(2)
+        assert played.pauses == []
+        await played.books_are_exact()
+        command[5] = "nobody"
+        refused = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False, cwd=HOME)
+        assert refused.returncode == 2
+        assert b"no node 'nobody' runs on" in refused.stderr
+
+
 async def test_players_meet_whichever_node_they_come_by(tmp_path: Path) -> None:
     async with cluster(tmp_path, 3) as nodes, contextlib.AsyncExitStack() as stack:
         rooms = set()
