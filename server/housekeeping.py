@@ -10,6 +10,7 @@ All of it can be done again: what fails is tried at the next turn.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import attrs
@@ -45,7 +46,8 @@ class Housekeeping:
         self._tenure = tenure
         self._journal = journal
         self._snapshots = snapshots
-        self._ended: list[RoomEntry] = []
+        self._ended: deque[RoomEntry] = deque()
+        self._forgetting = trio.Lock()
         self._came = trio.Event()
 
     @property
@@ -82,11 +84,12 @@ class Housekeeping:
 
     async def forget_ended(self) -> None:
         """Delete the rows of rooms that have ended. Raises ClusterError."""
-        while self._ended:
-            entry = self._ended[-1]
-            if await self._store.rooms.delete(entry):
-                await self._store.snapshots.delete([entry.room])
-            self._ended.pop()
+        async with self._forgetting:  # the node's end comes here, too
+            while self._ended:
+                entry = self._ended[0]
+                if await self._store.rooms.delete(entry):
+                    await self._store.snapshots.delete([entry.room])
+                self._ended.popleft()
 
     async def _prune(self, rooms: Iterable[Room]) -> None:
         """Cut our journal behind the oldest snapshot that is kept."""
