@@ -101,7 +101,6 @@ class Play:
         self._drawn: tuple[int, float] | None = None
         self._deep = 0
         self._skipped_beat = False
-        self._skipped_beat = False
         self._decode = decode
         self._steered = decode  # who neither looks at frames nor asks when inputs are due need not pay for the clock
         self._struct = struct.Struct("<" + "".join(_STRUCT_CODES[field.dtype] for field in self.info.inputs))
@@ -120,12 +119,6 @@ class Play:
         """When the next input is to be made, by the clock that `next_packet` and `receive` are given; -inf: at once."""
         self._steered = True
         return self.steering.due_at
-
-    @property
-    def input_period_s(self) -> float:
-        """Seconds from the newest input to the next one, for a caller that sleeps from input to input."""
-        self._steered = True
-        return self.steering.period_s
 
     def beat(self) -> bool:
         """Whether a caller whose clock beats once a tick, at a phase of its own, makes an input at this beat.

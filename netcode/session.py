@@ -7,14 +7,13 @@
 A session is found by its id (control channel, resume), by its connection id (every datagram) and by its account (one
 session a player). While it is lost its keys are worth nothing: no datagram finds it. The table is pure: ids, secrets
 and keys are drawn by its owner, `now` is passed in, and whoever calls `silent`, `outlived` or `expired` acts on what
-they return. Only the hash of a session's secret is kept.
+they return. Only the hash of a session's secret is kept. Who may take a session up again is decided elsewhere
+(`server.registry`), for other nodes may have it by now.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-from collections import OrderedDict
 from typing import Any
 
 import attrs
@@ -22,8 +21,6 @@ import attrs
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.realtime import ServerEnd
 
-REPLACED_KEPT = 4096
-"""Sessions that a newer log-in has ended: remembered, so that an older client does not fight its way back in."""
 SESSION_MAX_S = 24 * 3600.0
 """The absolute age at which a session ends and its player logs in again."""
 
@@ -80,7 +77,6 @@ class SessionTable:
         self.by_id: dict[str, Session] = {}
         self.by_connection: dict[int, Session] = {}
         self.by_account: dict[str, Session] = {}
-        self._replaced: OrderedDict[str, bytes] = OrderedDict()  # id: hash of the secret; oldest first
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -101,10 +97,6 @@ class SessionTable:
             replaced = self.by_id[min(lost)[1]]
         if replaced is not None:
             self.remove(replaced)
-            if replaced.account == session.account:
-                self._replaced[replaced.id] = replaced.secret_hash
-                if len(self._replaced) > REPLACED_KEPT:
-                    self._replaced.popitem(last=False)
         self.by_id[session.id] = session
         self.by_connection[session.end.connection] = session
         self.by_account[session.account] = session
@@ -115,17 +107,6 @@ class SessionTable:
         if session.lost_at is None and not session.ended:
             session.lost_at = now
             self.by_connection.pop(session.end.connection, None)
-
-    def find(self, session_id: str, secret: bytes) -> Session:
-        """The session that a `Resume` means; raises ProtocolError: SESSION_GONE, which does not tell whether the id or
-        the secret was wrong, or SESSION_REPLACED to who was the player and has logged in elsewhere since."""
-        found = self.by_id.get(session_id)
-        kept = self._replaced.get(session_id, bytes(32)) if found is None else found.secret_hash
-        if not hmac.compare_digest(secret_hash(secret), kept):
-            raise ProtocolError(ErrorCode.SESSION_GONE, "no such session any more; log in again")
-        if found is None:
-            raise ProtocolError(ErrorCode.SESSION_REPLACED, "this player has logged in elsewhere since")
-        return found
 
     def resume(self, session: Session, end: ServerEnd, link: Any, now: float) -> Any:
         """Give a session a new connection, and with `end` fresh keys; returns the link it had."""

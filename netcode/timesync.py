@@ -88,10 +88,6 @@ class TickClock:
         assert self._newest >= 0, "no frame has come yet"
         return (now - self._offset) * self.tick_hz
 
-    def server_tick_at(self, now: float) -> float:
-        """The tick that the server is at now: half a round trip further, as far as one is known."""
-        return self.tick_at(now) + (self.rtt_ms or 0.0) / 2000.0 * self.tick_hz
-
     def pong(self, sent_at: float, now: float) -> None:
         """The answer to a Ping that left at `sent_at` is here."""
         if now >= sent_at:
