@@ -358,8 +358,7 @@ class _Group:
             for number, room, saved in zip(piece, rooms, batch.save_all(rooms), strict=True):
                 position, digest = ended[number]
                 self._result.good[room] = Replayed(batch.tick_of(room), digest, saved, position)
-            for room in rooms:
-                batch.close(room)
+            batch.close_all(rooms)
             self._moved = True
             yield
 
@@ -372,8 +371,7 @@ class _Group:
         takes_part[numbers] = True
         others = [room for room in batch.ids if not takes_part[self._number[room]]]
         self._parked.update(zip(others, batch.save_all(others), strict=True))
-        for room in others:
-            batch.close(room)
+        batch.close_all(others)
         self._moved = True
 
     def _unpark(self, numbers: np.ndarray) -> None:

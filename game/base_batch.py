@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -116,12 +117,19 @@ class BaseBatch(ABC):
 
     def close(self, room: str) -> None:
         """Forget a room."""
-        row = self._row(room)
-        self.rows.remove(row)
-        last_id, last_ledger = self.ids.pop(), self.ledgers.pop()
-        if last_id != room:
-            self.ids[row], self.ledgers[row], self.row[last_id] = last_id, last_ledger, row
-        del self.row[room]
+        self.close_all([room])
+
+    def close_all(self, rooms: Sequence[str]) -> None:
+        """Forget some rooms, in less time than one by one."""
+        moves = self.rows.remove([self._row(room) for room in rooms])
+        for room in rooms:
+            del self.row[room]
+        for beside in self._beside():
+            for begin, end in moves:
+                beside[end] = beside[begin]
+            del beside[self.rows.n :]
+        for _, row in moves:
+            self.row[self.ids[row]] = row
 
     def save(self, room: str) -> bytes:
         """A room's whole state as bytes (see `game.save`)."""
@@ -181,6 +189,10 @@ class BaseBatch(ABC):
         self.row[room] = len(self.ids)
         self.ids.append(room)
         self.ledgers.append(ledger)
+
+    def _beside(self) -> Sequence[list[Any]]:
+        """What there is of every room beside its row, in row order."""
+        return self.ids, self.ledgers
 
     def _objects_of(self, row: int) -> bytes:
         """What a room has besides its row and its ledger."""
@@ -311,13 +323,17 @@ class BaseBatch(ABC):
         if isinstance(command, HandOff):
             result.handed.append((room, command.target))
             return
-        one = self._one = self.rows.take([row], into=self._one)
+        rows, ledger = self.rows, self.ledgers[row]
         try:
-            change = roster.apply(self._hooks(row), one, self.ledgers[row], command)
+            if isinstance(command, roster.HOOKED):
+                one = self._one = rows.take([row], into=self._one)
+                change = roster.apply(self._hooks(row), one, 0, ledger, command)
+                rows.put([row], one)
+            else:
+                change = roster.apply(self._hooks(row), rows, row, ledger, command)
         except GAME_FAULTS as error:
             result.failed[room] = Failure(error, command)
             return
-        self.rows.put([row], one)
         if change.seated is not None:
             seat, generation, refusal = change.seated
             result.seated.append(Seated(room, change.join_id, seat, generation, refusal))

@@ -62,45 +62,61 @@ class Ledger:
 
     def keep(self, event: Event, digest: int) -> int:
         """Keep an event for those who come back; returns the rolling hash after it."""
-        data = packb(_fields(event))
+        data: bytes = msgpack.packb(_fields(event))
+        self._enter(event, len(data))
+        return xxhash.xxh3_64_intdigest(data, digest)
+
+    def _enter(self, event: Event, size: int) -> None:
         if len(self.sizes) == EVENTS_KEPT:
             self.kept_bytes -= self.sizes[0]
             self._drop(self.events[0])
         self.events.append(event)
-        self.sizes.append(len(data))
-        self.kept_bytes += len(data)
+        self.sizes.append(size)
+        self.kept_bytes += size
         while self.kept_bytes > EVENTS_KEPT_BYTES and len(self.sizes) > 1:
             self._drop(self.events.popleft())
             self.kept_bytes -= self.sizes.popleft()
-        return xxhash.xxh3_64_intdigest(data, digest)
 
     def _drop(self, event: Event) -> None:
         self.dropped = event.tick, event.index
 
     def encode(self) -> bytes:
         """Canonical bytes."""
-        return packb(
+        data: bytes = msgpack.packb(
             [
-                [None if p is None else attrs.astuple(p) for p in self.players],
+                [p and (p.account, p.name, p.join_id, _ordered(p.profile)) for p in self.players],
                 [_fields(event) for event in self.events],
-                [attrs.astuple(result) for result in self.outbox.values()],
+                [_ordered(attrs.astuple(result, recurse=False)) for result in self.outbox.values()],
                 self.dropped,
             ]
         )
+        return data
 
     @classmethod
     def decode(cls, data: bytes) -> Ledger:
         """Inverse of `encode`; raises BadRoomData."""
         try:
-            players, events, outbox, dropped = msgpack.unpackb(data, use_list=True, strict_map_key=False)
-            ledger = cls([None if p is None else Player(*p) for p in players])
-            for tick, index, kind, data, *seat in events:
-                ledger.keep(Event(tick, index, kind, tuple(data), *seat), 0)
-            ledger.dropped = (int(dropped[0]), int(dropped[1]))
-            ledger.outbox = {fields[0]: Result(*fields) for fields in outbox}
+            reader = msgpack.Unpacker(use_list=True, strict_map_key=False, max_buffer_size=len(data))
+            reader.feed(data)
+            if reader.read_array_header() != 4:
+                raise ValueError("it has not four parts")
+            ledger = cls([None if p is None else Player(*p) for p in reader.unpack()])
+            for _ in range(reader.read_array_header()):
+                begin = reader.tell()
+                tick, index, kind, told, *seat = reader.unpack()
+                ledger._enter(Event(tick, index, kind, tuple(told), *seat), reader.tell() - begin)
+            ledger.outbox = {fields[0]: Result(*fields) for fields in reader.unpack()}
+            tick, index = reader.unpack()
+            ledger.dropped = int(tick), int(index)
+            if reader.tell() != len(data):
+                raise ValueError("something follows it")
         except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise BadRoomData(f"the room's ledger is damaged: {error}") from error
         return ledger
+
+
+_FLAT = {int, str, bytes, bool, type(None)}
+"""What has no order inside it."""
 
 
 def fold(digest: int, *change: Any) -> int:
@@ -118,7 +134,7 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _ordered(value[key]) for key in sorted(value, key=_key_order)}
     if isinstance(value, list | tuple):
-        return [_ordered(part) for part in value]
+        return value if _FLAT.issuperset(map(type, value)) else [_ordered(part) for part in value]
     return value
 
 
@@ -127,6 +143,6 @@ def _key_order(key: Any) -> tuple[bool, Any]:
 
 
 def _fields(event: Event) -> tuple[Any, ...]:
-    """What an event is made of; the seat only where there is one."""
-    everybody = (event.tick, event.index, event.kind, event.data)
+    """What an event is made of, in order; the seat only where there is one."""
+    everybody = (event.tick, event.index, event.kind, _ordered(event.data))
     return everybody if event.seat < 0 else (*everybody, event.seat)

@@ -56,13 +56,6 @@ class ObjectBatch(BaseBatch):
         one.state[0] = xxhash.xxh3_64_intdigest(state)
         self._add(room, one, ledger, state)
 
-    def close(self, room: str) -> None:
-        """Forget a room."""
-        row, last = self._row(room), self.states.pop()
-        if row < len(self.states):
-            self.states[row] = last
-        super().close(room)
-
     def view(self, room: str, seat: int) -> bytes:
         """msgpack of what a seat may see of the room; raises what the game raises."""
         row = self._row(room)
@@ -72,6 +65,9 @@ class ObjectBatch(BaseBatch):
     def _enter(self, room: str, ledger: Ledger, objects: bytes) -> None:
         super()._enter(room, ledger, objects)
         self.states.append(objects)
+
+    def _beside(self) -> Sequence[list[Any]]:
+        return *super()._beside(), self.states
 
     def _objects_of(self, row: int) -> bytes:
         return self.states[row]

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
+import numpy as np
 
 from game.api import Event, Result
 from game.commands import Applied, Chat, Command, Connect, Disconnect, Join, Leave, Recovered, Skip
@@ -49,23 +50,27 @@ class Change:
     results: list[Result] = attrs.field(factory=list)
 
 
-def apply(hooks: Hooks, one: Rows, ledger: Ledger, command: Command) -> Change:
-    """Apply one command to the one room in `one`; both it and the ledger are changed only when nothing raises."""
+HOOKED = Join | Leave
+"""Commands that call the game's hooks."""
+
+
+def apply(hooks: Hooks, rows: Rows, row: int, ledger: Ledger, command: Command) -> Change:
+    """Apply one command to the room in `row`. Both it and the ledger are changed only when nothing raises; but for
+    HOOKED, which let the game's code change the row: those want rows that hold a copy of that room alone."""
     change = Change()
     match command:
         case Join():
-            _join(hooks, one, ledger, command, change)
+            _join(hooks, rows, row, ledger, command, change)
         case Applied():
             for op_id in command.op_ids:
                 if ledger.outbox.pop(op_id, None) is not None:
-                    _note(one, "applied", op_id)
+                    _note(rows, row, "applied", op_id)
         case Recovered():
-            for seat in range(one.seated.shape[1]):
-                if one.seated[0, seat] != EMPTY:
-                    _hold(hooks, one, seat, command.hold_ticks)
+            for seat in np.flatnonzero(rows.seated[row] != EMPTY).tolist():
+                _hold(hooks, rows, row, seat, command.hold_ticks)
         case Leave() | Disconnect() | Connect() | Skip() | Chat():
-            if means_current(one, 0, command.seat, command.generation):
-                _of_seat(hooks, one, ledger, command, change)
+            if means_current(rows, row, command.seat, command.generation):
+                _of_seat(hooks, rows, row, ledger, command, change)
             elif isinstance(command, Connect) and command.join_id:
                 gone = SeatGone(f"seat {command.seat} of room {command.room} is kept for you no longer")
                 change.join_id, change.seated = command.join_id, (command.seat, command.generation, gone)
@@ -74,7 +79,7 @@ def apply(hooks: Hooks, one: Rows, ledger: Ledger, command: Command) -> Change:
     return change
 
 
-def _join(hooks: Hooks, one: Rows, ledger: Ledger, join: Join, change: Change) -> None:
+def _join(hooks: Hooks, rows: Rows, row: int, ledger: Ledger, join: Join, change: Change) -> None:
     change.join_id = join.join_id
     held = ledger.seat_of(join.account)
     free = [seat for seat, player in enumerate(ledger.players) if player is None]
@@ -82,22 +87,23 @@ def _join(hooks: Hooks, one: Rows, ledger: Ledger, join: Join, change: Change) -
         change.seated = (-1, 0, RoomFull(f"room {join.room} is full ({len(ledger.players)} seats)"))
         return
     seat = free[0] if held is None else held
-    one.seated[0, seat] = CONNECTED
-    one.generation[0, seat] += 1
+    rows.seated[row, seat] = CONNECTED
+    rows.generation[row, seat] += 1
     for column in ("last_seq", "applied", "held_until", "rewind", *hooks.held):
-        getattr(one, column)[0, seat] = 0
-    said = hooks.join(one, seat, join.profile) if held is None else Said()
-    _note(one, "join", seat, join.account, join.name, join.join_id, join.profile)
+        getattr(rows, column)[row, seat] = 0
+    said = hooks.join(rows, seat, join.profile) if held is None else Said()
+    _note(rows, row, "join", seat, join.account, join.name, join.join_id, join.profile)
     if held is None:
         ledger.players[seat] = Player(join.account, join.name, join.join_id, join.profile)
-        _event(one, ledger, change, "joined", seat, join.name)
-    _tell(join.room, one, ledger, said, change)
-    change.seated = (seat, int(one.generation[0, seat]), None)
+        _event(rows, row, ledger, change, "joined", seat, join.name)
+    _tell(join.room, rows, row, ledger, said, change)
+    change.seated = (seat, int(rows.generation[row, seat]), None)
 
 
 def _of_seat(
     hooks: Hooks,
-    one: Rows,
+    rows: Rows,
+    row: int,
     ledger: Ledger,
     command: Leave | Disconnect | Connect | Skip | Chat,
     change: Change,
@@ -105,38 +111,38 @@ def _of_seat(
     seat = command.seat
     match command:
         case Leave():
-            _tell(command.room, one, ledger, hooks.leave(one, seat), change)
+            _tell(command.room, rows, row, ledger, hooks.leave(rows, seat), change)
             player = ledger.players[seat]
-            one.seated[0, seat] = EMPTY
-            _let_go(hooks, one, seat)
+            rows.seated[row, seat] = EMPTY
+            _let_go(hooks, rows, row, seat)
             ledger.players[seat] = None
-            change.vacated.append((seat, command.generation, int(one.last_seq[0, seat]), int(one.applied[0, seat])))
-            _event(one, ledger, change, "left", seat, "" if player is None else player.name)
+            change.vacated.append((seat, command.generation, int(rows.last_seq[row, seat]), int(rows.applied[row, seat])))
+            _event(rows, row, ledger, change, "left", seat, "" if player is None else player.name)
         case Disconnect():
-            _hold(hooks, one, seat, command.hold_ticks)
+            _hold(hooks, rows, row, seat, command.hold_ticks)
         case Connect():
-            one.seated[0, seat] = CONNECTED
-            one.held_until[0, seat] = 0
-            _let_go(hooks, one, seat)
+            rows.seated[row, seat] = CONNECTED
+            rows.held_until[row, seat] = 0
+            _let_go(hooks, rows, row, seat)
             if command.join_id:
                 change.join_id, change.seated = command.join_id, (seat, command.generation, None)
         case Skip():
-            if command.first == int(one.last_seq[0, seat]) + 1 and command.last >= command.first:
-                one.last_seq[0, seat] = command.last
-                _event(one, ledger, change, "skipped", seat, command.first, command.last)
+            if command.first == int(rows.last_seq[row, seat]) + 1 and command.last >= command.first:
+                rows.last_seq[row, seat] = command.last
+                _event(rows, row, ledger, change, "skipped", seat, command.first, command.last)
         case Chat():
-            _event(one, ledger, change, "chat", seat, command.text)
+            _event(rows, row, ledger, change, "chat", seat, command.text)
 
 
-def _hold(hooks: Hooks, one: Rows, seat: int, hold_ticks: int) -> None:
-    one.seated[0, seat] = HELD
-    one.held_until[0, seat] = int(one.tick[0]) + hold_ticks
-    _let_go(hooks, one, seat)
+def _hold(hooks: Hooks, rows: Rows, row: int, seat: int, hold_ticks: int) -> None:
+    rows.held_until[row, seat] = int(rows.tick[row]) + hold_ticks
+    rows.seated[row, seat] = HELD
+    _let_go(hooks, rows, row, seat)
 
 
-def _let_go(hooks: Hooks, one: Rows, seat: int) -> None:
+def _let_go(hooks: Hooks, rows: Rows, row: int, seat: int) -> None:
     for column in hooks.held:
-        getattr(one, column)[0, seat] = 0
+        getattr(rows, column)[row, seat] = 0
 
 
 def means_current(rows: Rows, row: int, seat: int, generation: int) -> bool:
@@ -211,16 +217,16 @@ def results(
     return found
 
 
-def _tell(room: str, one: Rows, ledger: Ledger, said: Said, change: Change) -> None:
+def _tell(room: str, rows: Rows, row: int, ledger: Ledger, said: Said, change: Change) -> None:
     for seat, kind, data in said.events:
-        change.events.append(tell(one, 0, ledger, kind, data, seat))
+        change.events.append(tell(rows, row, ledger, kind, data, seat))
     for over in said.over:
-        change.results.extend(end_match(room, one, 0, ledger, over.score, over.won, over.stats))
+        change.results.extend(end_match(room, rows, row, ledger, over.score, over.won, over.stats))
 
 
-def _event(one: Rows, ledger: Ledger, change: Change, kind: str, *data: int | str) -> None:
-    change.events.append(tell(one, 0, ledger, kind, data))
+def _event(rows: Rows, row: int, ledger: Ledger, change: Change, kind: str, *data: int | str) -> None:
+    change.events.append(tell(rows, row, ledger, kind, data))
 
 
-def _note(one: Rows, *what: object) -> None:
-    one.ledger[0] = fold(int(one.ledger[0]), *what)
+def _note(rows: Rows, row: int, *what: object) -> None:
+    rows.ledger[row] = fold(int(rows.ledger[row]), *what)

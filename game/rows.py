@@ -157,11 +157,17 @@ class Rows:
             self.__dict__[name] = array[:n]
         self.__dict__["n"] = n
 
-    def remove(self, row: int) -> None:
-        """Take one room out; the last room moves into its row."""
+    def remove(self, rows: Sequence[int]) -> list[tuple[int, int]]:
+        """Take some rooms out; the last rooms that stay move into their rows: returns (from, to) of those."""
+        left = self.n - len(rows)
+        gone = set(rows)
+        movers = [row for row in range(left, self.n) if row not in gone]
+        moves = list(zip(movers, sorted(row for row in gone if row < left), strict=True))
         for array in self.whole.values():
-            array[row] = array[self.n - 1]
-        self.resize(self.n - 1)
+            for begin, end in moves:
+                array[end] = array[begin]
+        self.resize(left)
+        return moves
 
     def take(self, rows: Sequence[int] | np.ndarray, into: Rows | None = None) -> Rows:
         """A copy of some rooms, as rows of their own; `into`: what `take` gave for as many rooms, to use it again."""

@@ -71,7 +71,7 @@ def test_growth_keeps_rooms_and_new_rows_are_zero() -> None:
 def test_remove_moves_the_last_room() -> None:
     rows = scrambled(4)
     before = rows.pack()
-    rows.remove(1)
+    rows.remove([1])
     assert (rows.pack() == before[[0, 3, 2]]).all()
 
 
