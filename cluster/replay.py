@@ -300,12 +300,13 @@ class _Group:
         for one, step in zip(told, steps, strict=True):
             mapped = np.full(len(step.stage.rooms), -1, np.intp)
             mapped[step.members.at] = row_of[step.members.numbers]
-            inputs.append(one.inputs)
+            inputs.append(one.inputs.tobytes())
             rows.append(mapped[one.inputs["row"]])
             if one.commands:
                 mine = {step.stage.rooms[at] for at in step.members.at.tolist()}
                 commands += [command for command in one.commands if command.room in mine and command.room in here]
-        merged, row = np.concatenate(inputs), np.concatenate(rows)
+        row = np.concatenate(rows)
+        merged = np.frombuffer(bytearray().join(inputs), self._batch.input_record)  # joining arrays of fields is slow
         merged["row"] = row
         if len(row) and row.min() < 0:
             merged = merged[row >= 0]

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from game import roster
-from game.api import RowGame
+from game.api import Input, RowGame
 from game.base_batch import BaseBatch, Failure, Refused, Seated, StepResult, Vacated
 from game.commands import Act
 from game.errors import GAME_FAULTS, BadGame
@@ -38,7 +38,7 @@ class Batch(BaseBatch):
         super().__init__(game, capacity)
         self.game = game
         self._row_hooks = _RowHooks(game, [field.name for field in game.inputs])
-        self._clips = [(field.name, field.low, field.high) for field in game.inputs]
+        self._limits = {field.name: _limits(field) for field in game.inputs}
 
     def open(self, room: str, seed: int) -> None:
         """Add a room at tick 0. A pure function of (game, options, seed); raises what the game raises."""
@@ -54,8 +54,9 @@ class Batch(BaseBatch):
     def _take_inputs(self, inputs: np.ndarray) -> None:
         """Put the tick's inputs where the step reads them; a seat without one keeps (repeats) its last."""
         rows, at = self.rows, flat(self.rows, inputs)
-        for name, low, high in self._clips:
-            getattr(rows, name).reshape(-1)[at] = np.ascontiguousarray(inputs[name]).clip(low, high)
+        for name, limits in self._limits.items():
+            values = inputs[name]
+            getattr(rows, name).reshape(-1)[at] = values if limits is None else np.clip(values, *limits)
         rows.last_seq.reshape(-1)[at] = inputs["seq"]
         rows.rewind.reshape(-1)[at] = inputs["rewind"]
         rows.applied.reshape(-1)[at] += np.uint32(1)
@@ -120,6 +121,14 @@ class Batch(BaseBatch):
                 result.results.extend((room, one) for one in ended)
         rows.emitted.clear()
         rows.ended.clear()
+
+
+def _limits(field: Input) -> tuple[np.ndarray, np.ndarray] | None:
+    """Least and greatest value of an input field, in its type; None where that has no others."""
+    kind = np.dtype(field.dtype)
+    if (field.low, field.high) == (np.iinfo(kind).min, np.iinfo(kind).max):
+        return None
+    return np.array(field.low, kind), np.array(field.high, kind)
 
 
 @attrs.frozen

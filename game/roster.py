@@ -116,7 +116,8 @@ def _of_seat(
             rows.seated[row, seat] = EMPTY
             _let_go(hooks, rows, row, seat)
             ledger.players[seat] = None
-            change.vacated.append((seat, command.generation, int(rows.last_seq[row, seat]), int(rows.applied[row, seat])))
+            counts = int(rows.last_seq[row, seat]), int(rows.applied[row, seat])
+            change.vacated.append((seat, command.generation, *counts))
             _event(rows, row, ledger, change, "left", seat, "" if player is None else player.name)
         case Disconnect():
             _hold(hooks, rows, row, seat, command.hold_ticks)

@@ -24,7 +24,7 @@ from game.errors import BadGame
 EMPTY, CONNECTED, HELD = 0, 1, 2
 """What `rooms.seated` says of a seat: free; its player is here; kept for a player who lost the connection."""
 
-OWN_NAMES = frozenset({"layout", "n", "emitted", "ended", "capacity", "kept", "whole", "buffer", "spare"})
+OWN_NAMES = frozenset({"layout", "n", "emitted", "ended", "capacity", "kept", "whole", "buffer", "spare", "joints"})
 """Attributes of `Rows` that no column may be named like."""
 
 SYSTEM_COLUMNS = (
@@ -52,6 +52,8 @@ class RowLayout:
     widths: dict[str, int] = attrs.field(init=False)
     """Bytes of one room's part of each column."""
     row_bytes: int = attrs.field(init=False)
+    packed: np.dtype[Any] = attrs.field(init=False)
+    """A packed row: for every column as many bytes as it has."""
 
     def __attrs_post_init__(self) -> None:
         inputs = tuple(Column(field.name, field.dtype, per="seat") for field in self.game.inputs)
@@ -65,6 +67,7 @@ class RowLayout:
             self.widths[column.name] = math.prod(self.shapes[column.name]) * np.dtype(column.dtype).itemsize
             at += self.widths[column.name]
         self.row_bytes = at
+        self.packed = np.dtype([(name, f"V{width}") for name, width in self.widths.items()])
 
 
 class Rows:
@@ -84,6 +87,8 @@ class Rows:
     ended: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]]
     capacity: int
     kept: tuple[int, int]
+    joints: tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]] | None
+    """For `pack`: the packed rows, and each column beside its place in them, as values of as many bytes as it has."""
 
     # -- what a game's step uses ------------------------------------------------------------------------------------
 
@@ -156,6 +161,7 @@ class Rows:
                 array[self.n : n] = 0
             self.__dict__[name] = array[:n]
         self.__dict__["n"] = n
+        self.__dict__["joints"] = None
 
     def remove(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Take some rooms out; the last rooms that stay move into their rows: returns (from, to) of those."""
@@ -205,12 +211,20 @@ class Rows:
         del self.ended[self.kept[1] :]
 
     def pack(self) -> np.ndarray:
-        """(n, row_bytes) uint8: one canonical little-endian row of bytes a room."""
-        packed = np.empty((self.n, self.layout.row_bytes), np.uint8)
-        for column in self.layout.columns:
-            at, width = self.layout.offsets[column.name], self.layout.widths[column.name]
-            packed[:, at : at + width] = self.__dict__[column.name].view(np.uint8).reshape(self.n, width)
-        return packed
+        """(n, row_bytes) uint8: one canonical little-endian row of bytes a room. The next `pack` writes over it."""
+        joined = self.joints
+        if joined is None:
+            packed = np.zeros(self.n, self.layout.packed)
+            joints = []
+            for name, width in self.layout.widths.items():
+                column = self.__dict__[name]
+                column = column.reshape(self.n, width // column.itemsize).view(f"V{width}")
+                joints.append((packed[name], column.reshape(self.n)))
+            joined = packed.view(np.uint8).reshape(self.n, self.layout.row_bytes), joints
+            self.__dict__["joints"] = joined
+        for part, column in joined[1]:
+            part[...] = column
+        return joined[0]
 
     def unpack(self, first: int, data: bytes) -> None:
         """Fill rows, from `first` on, from their packed bytes, one after the other."""

@@ -2,7 +2,7 @@
 
     a room opens ─► its row, before tick 0            a room has ended, stored ─► its row and snapshots go
     now and then ─► our journal is cut behind the oldest snapshot that a room of ours keeps
-                    chains lose the spans before a room's oldest snapshot; attempts and strikes are taken back
+                    rooms that are well lose attempts and strikes; chains lose the spans before the oldest snapshot
                     dead journals that no chain names any more are removed
 
 All of it can be done again: what fails is tried at the next turn.
@@ -28,8 +28,8 @@ from server.tenure import Tenure
 
 EVERY_S = 1.0
 CLEAN_EVERY_S = 5.0
-WELL_S = 2.0
-"""So many seconds of ticks prove that a room that was taken over is well."""
+WELL_TICKS = 16
+"""So many ticks prove that a room that was taken over is well."""
 
 log = structlog.get_logger("holdfast.housekeeping")
 
@@ -75,6 +75,9 @@ class Housekeeping:
             try:
                 await self.forget_ended()
                 await self._prune(rooms())
+                for room in list(rooms()):
+                    if room.ticked >= WELL_TICKS:
+                        await self.well(room)
                 if trio.current_time() - cleaned_at >= CLEAN_EVERY_S:
                     cleaned_at = trio.current_time()
                     await self._clean(rooms())
@@ -90,6 +93,12 @@ class Housekeeping:
                 if await self._store.rooms.delete(entry):
                     await self._store.snapshots.delete([entry.room])
                 self._ended.popleft()
+
+    async def well(self, room: Room) -> None:
+        """A room that was taken over is well: attempts and strikes are taken back. Raises ClusterError."""
+        entry = room.entry
+        if entry.attempts or entry.strikes:
+            await self._replace(room, attrs.evolve(entry, attempts=0, strikes=0))
 
     async def _prune(self, rooms: Iterable[Room]) -> None:
         """Cut our journal behind the oldest snapshot that is kept."""
@@ -122,15 +131,15 @@ class Housekeeping:
                 log.info("journal_removed", incarnation=incarnation)
 
     async def _refresh(self, room: Room) -> None:
-        """Bring a room's row up to date: shorter chain, no attempts, players."""
+        """Bring a room's row up to date: shorter chain, players."""
         entry = new = room.entry
         oldest = self._snapshots.oldest(room.id)
         if oldest is not None:
             new = trimmed(new, oldest.epoch, oldest.position)
-        well = room.ticked >= WELL_S * room.stage.game.tick_hz
-        if well and (entry.attempts or entry.strikes):
-            new = attrs.evolve(new, attempts=0, strikes=0)
         if new != entry:
-            new = attrs.evolve(new, players=room.taken_seats, version=entry.version + 1)
-            if await self._store.rooms.replace(entry, new) and room.entry is entry:
-                room.entry = new
+            await self._replace(room, attrs.evolve(new, players=room.taken_seats))
+
+    async def _replace(self, room: Room, new: RoomEntry) -> None:
+        entry, new = room.entry, attrs.evolve(new, version=room.entry.version + 1)
+        if await self._store.rooms.replace(entry, new) and room.entry is entry:
+            room.entry = new

@@ -44,6 +44,7 @@ from server.lobby import Lobby
 from server.memory import collect_garbage
 from server.metrics import Metrics
 from server.object_stage import ObjectStage
+from server.recovery import Recovery
 from server.registry import Registry
 from server.rescue import Rescuer
 from server.results import ResultWriter
@@ -165,9 +166,9 @@ class _Node:
             store, self.tenure, self.journal, self.snapshots, keep_journals=settings.keep_journals
         )
         self.registry = Registry(store, self.tenure, Tickets(keys.tickets), settings.hold_s, self._is_here)
-        self.rescuer = Rescuer(
+        recovery = Recovery(
             store,
-            self.tenure,
+            identity.incarnation,
             self.snapshots,
             self.housekeeping,
             self.registry,
@@ -175,6 +176,7 @@ class _Node:
             self.evidence,
             self.metrics,
         )
+        self.rescuer = Rescuer(store, self.tenure, self.housekeeping, recovery)
         held = HeldSeats()
         services = Services(
             right=self.tenure,

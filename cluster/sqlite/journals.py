@@ -12,7 +12,8 @@ take the last records (tip and all). With "disk" each append waits for the disk 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -167,13 +168,16 @@ class SqliteJournals:
         found: list[bytes] = []
         left = bytes_max
         while first <= last:
-            begin, room, begun = first, left, bool(found)
-            piece = await file.read(lambda database: _piece(database, begin, last, room, begun))  # noqa: B023
-            if not piece:
+            sizes = await file.read(partial(_sizes_from, first=first, last=last, begun=bool(found)))
+            fit = _fitting(sizes, left, least=0 if found else 1)
+            if not fit:
                 break
-            found += piece
-            first += len(piece)
-            left -= sum(map(len, piece))
+            for begin, end in _pieces(sizes[:fit], first):
+                found += await file.read(partial(_piece, first=begin, end=end))
+            first += fit
+            left -= sum(sizes[:fit])
+            if fit < len(sizes):
+                break
         return found
 
     async def prune(self, incarnation: str, through: int, bytes_max: int = PRUNE_BYTES_MAX) -> bool:
@@ -316,22 +320,34 @@ def _append(database: Database, incarnation: str, position: int, data: bytes) ->
             raise ValueError(f"record {position} does not go behind the tip of {incarnation}") from refused
 
 
-def _piece(database: Database, first: int, last: int, left: int, begun: bool) -> list[bytes]:
-    """The records from `first` on that fit into `left` bytes, a piece at most; the first one anyhow unless `begun`."""
+def _sizes_from(database: Database, first: int, last: int, begun: bool) -> list[int]:
+    """Bytes of the records from `first` on, up to `last`, the tip or the first that is missing. Raises Damaged where
+    that is the very first, unless `begun`: whoever asks on from there is told."""
     last = min(last, _fence(database).tip, first + PIECE_RECORDS - 1)
     if first > last:
         return []
-    between = "FROM records WHERE position BETWEEN ? AND ? ORDER BY position"
-    sizes = _sizes(database, f"SELECT position, length(data) {between}", (first, last))
-    end, total = first, 0
-    for position, size in sizes:
-        total += size
-        if position != end or (total > left and (begun or end > first)) or (total > PIECE_BYTES and end > first):
-            break
-        end += 1
-    if end == first and (not sizes or sizes[0][0] != first):
+    sql = "SELECT position, length(data) FROM records WHERE position BETWEEN ? AND ? ORDER BY position"
+    sizes = _sizes(database, sql, (first, last))
+    if not begun and (not sizes or sizes[0][0] != first):
         raise Damaged(f"{database.path}: record {first} is not there (any more)")
-    found = database.rows(f"SELECT data {between}", (first, end - 1))
+    return [size for at, (position, size) in enumerate(sizes, first) if position == at]
+
+
+def _pieces(sizes: Sequence[int], first: int) -> Iterator[tuple[int, int]]:
+    """First position and the one behind the last of pieces that are read at once: PIECE_BYTES, or one record."""
+    begin, total = first, 0
+    for position, size in enumerate(sizes, first):
+        if total + size > PIECE_BYTES and position > begin:
+            yield begin, position
+            begin, total = position, 0
+        total += size
+    yield begin, first + len(sizes)
+
+
+def _piece(database: Database, first: int, end: int) -> list[bytes]:
+    """The records from `first` to before `end`."""
+    sql = "SELECT data FROM records WHERE position BETWEEN ? AND ? ORDER BY position"
+    found = database.rows(sql, (first, end - 1))
     if len(found) != end - first or not all(isinstance(data, bytes) for (data,) in found):
         raise Damaged(f"{database.path}: not all records from {first} to {end - 1} are there (any more)")
     return [data for (data,) in found]
@@ -363,9 +379,9 @@ def _sizes(database: Database, sql: str, values: Sequence[int]) -> list[tuple[in
     return [(position, size) for position, size in rows]
 
 
-def _fitting(sizes: Sequence[int], bytes_max: int) -> int:
-    """How many of the first fit, at least one of them."""
-    return max(sum(total <= bytes_max for total in accumulate(sizes)), min(len(sizes), 1))
+def _fitting(sizes: Sequence[int], bytes_max: int, least: int = 1) -> int:
+    """How many of the first fit, at least so many of them."""
+    return max(sum(total <= bytes_max for total in accumulate(sizes)), min(len(sizes), least))
 
 
 def _file_name(incarnation: str) -> str:

@@ -90,7 +90,7 @@ def test_the_failed_room_is_as_it_was_before_the_step() -> None:
 @pytest.mark.parametrize("bad", ["hook", "told"])
 def test_a_hook_that_raises_costs_its_room_alone(bad: str) -> None:
     batch, twin = filled(5), filled(5)
-    before = batch.rows.pack()[2]
+    before = batch.rows.pack()[2].copy()
     ledger = batch.ledger("r2").encode()
     result = batch.step(tick(batch, Join("r2", "b", "B", "j", {"bad": bad}), Chat("r2", 0, 1, "after")))
     expected = twin.step(tick(twin))

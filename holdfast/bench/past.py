@@ -1,0 +1,113 @@
+"""A node's past for `holdfast bench recovery`: rooms full of players, their snapshots and journal, and a sudden end.
+
+Everything is written by the parts that a server writes it with (stages, journal writer, snapshots, the engine), a tick
+as fast as the next. The inputs are those of bots that walk at random.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trio
+
+from bots.brain import RandomWalk
+from cluster.codec import StageRecord
+from cluster.journal import JournalWriter
+from cluster.model import Member, RoomEntry, Span, new_incarnation
+from cluster.sqlite import SqliteStore
+from game.arena import Arena
+from game.commands import Join, TickCommands
+from server.row_stage import RowStage
+from server.snapshots import Snapshots
+
+WARM_UP_S = 2.0
+"""Simulated seconds before the snapshots: shots are in the air."""
+
+
+def write_past(told: dict[str, Any]) -> None:
+    """Play rooms full of players, keep what a node keeps of it, and die."""
+    trio.run(_past, told, Arena({}, told["tick_hz"]))
+
+
+async def _past(told: dict[str, Any], game: Arena) -> None:
+    me, rooms, seed, data = new_incarnation("dead"), told["rooms"], told["seed"], Path(told["data"])
+    phases = told["phases"]
+    stages = [RowStage(game) for _ in range(phases)]
+    names = [f"room{number}" for number in range(rooms)]
+    async with SqliteStore.open(data / "cluster") as store:
+        await store.journals.open(Member(incarnation=me, node="dead", host="", port=0, pid=os.getpid()))
+        for number, name in enumerate(names):
+            stage = stages[number % phases]
+            entry = RoomEntry(
+                room=name,
+                game=game.name,
+                options=dict(game.option),
+                tick_hz=game.tick_hz,
+                seed=seed + number,
+                fingerprint=game.fingerprint,
+                owner=me,
+                chain=(Span(1, me, 1),),
+                players=game.seats,
+            )
+            await store.rooms.create(entry)
+            stage.batch.open(name, entry.seed)
+            stage.epochs[name] = 1
+        journal, snapshots = JournalWriter(store.journals, me), Snapshots(store, me)
+
+        def tick(stage: RowStage, commands: TickCommands) -> StageRecord:
+            before = list(stage.batch.ids), stage.batch.rows.tick.copy()
+            return stage.record(*before, commands, stage.step(commands))
+
+        for stage in stages:
+            seats = [(name, f"{name}-{seat}") for name in stage.batch.ids for seat in range(game.seats)]
+            joins = [Join(name, who, "", who) for name, who in seats]
+            journal.begin([tick(stage, TickCommands(np.zeros(0, stage.batch.input_record), tuple(joins)))])
+        crowds = [_Crowd(stage, seed + number) for number, stage in enumerate(stages)]
+        for at in range(int(WARM_UP_S * game.tick_hz)):
+            for stage, crowd in zip(stages, crowds, strict=True):
+                journal.begin([tick(stage, TickCommands(crowd.inputs(at)))])
+        for stage in stages:
+            await snapshots.write([snapshots.of(stage, name, journal.position) for name in stage.batch.ids])
+        first = journal.position + 1
+        for at in range(int(told["seconds"] * game.tick_hz)):
+            for stage, crowd in zip(stages, crowds, strict=True):
+                journal.begin([tick(stage, TickCommands(crowd.inputs(at)))])
+        assert not journal.waits, "a direct engine stores at once"
+        figures = {"records": journal.position + 1 - first}
+        print(json.dumps(figures), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Crowd:
+    """The inputs of everybody in a stage: as bots that do not look make them."""
+
+    def __init__(self, stage: Any, seed: int) -> None:
+        game, batch = stage.game, stage.batch
+        players = [(row, seat) for row in range(len(batch)) for seat in range(game.seats)]
+        self._fields = {field.name: at for at, field in enumerate(game.inputs)}
+        self._brains = [RandomWalk(seed, number, game.inputs, game.tick_hz) for number in range(len(players))]
+        self._values = np.zeros((len(self._fields), len(players)), np.int64)
+        self._records = np.zeros(len(players), batch.input_record)
+        self._records["row"], self._records["seat"] = np.array(players, np.int64).T
+
+    def inputs(self, at: int) -> np.ndarray:
+        """One input of every seat, the next in order."""
+        for number, brain in enumerate(self._brains):
+            for name, value in brain.decide().items():
+                self._values[self._fields[name], number] = value
+        records = self._records.copy()
+        records["seq"], records["rewind"] = records["seq"] + 1, 2
+        self._records["seq"] += 1
+        for name, column in self._fields.items():
+            records[name] = self._values[column]
+        return records
+
+
+if __name__ == "__main__":
+    write_past(json.loads(sys.argv[1]))

@@ -1,0 +1,167 @@
+"""Replay in a process apart: what it dies of, or hangs in, does not take the rescuer with it.
+
+    rescuer ── games, rooms, records ──► python -m server.apart: Replay ─► one more step of each room
+            ◄──── what came of it ──────   (msgpack, stdin and stdout)     or it dies, or its alarm rings
+
+The child makes one step more than the records have, whose outcome nobody uses: a room that kills whoever steps it next
+is found here, too. Its alarm is put off with every piece of work; it also rings when the rescuer is gone. What a game
+prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgpack
+import numpy as np
+import structlog
+import trio
+
+from cluster.codec import Record, decode_record, decode_snapshot, encode_record, encode_snapshot
+from cluster.replay import Diverged, Replay, Replayed, ReplayResult, ReplayRoom
+from game.api import Game
+from game.commands import TickCommands
+from game.object_batch import batch_for
+
+PIECE_MOST_S = 4
+"""A piece of work is at most one tick of a batch: who takes longer hangs."""
+START_MOST_S = 30
+DEADLINE_S = 300.0
+"""For a child whose game has turned the alarm off."""
+MEMORY_MAX_BYTES = 8 << 30
+
+log = structlog.get_logger("holdfast.recovery")
+MakeGame = Callable[[str, Mapping[str, int], int], Game]
+
+
+async def replay_apart(
+    make_game: MakeGame, rooms: Sequence[ReplayRoom], records: Mapping[str, Iterable[Record]]
+) -> ReplayResult | None:
+    """What `Replay` makes of these rooms; None when the process that did it has died, or did not come back."""
+    games = {}
+    for room in rooms:
+        name, tick_hz, options = room.kind
+        kind = type(make_game(name, dict(options), tick_hz))
+        games[name] = [kind.__module__, kind.__qualname__]
+    told = {
+        "games": games,
+        "rooms": [_dump_room(room) for room in rooms],
+        "records": {
+            incarnation: [
+                [record.position, encode_record(incarnation, record.position, record.stages)] for record in some
+            ]
+            for incarnation, some in records.items()
+        },
+    }
+    path = os.pathsep.join(filter(None, sys.path))
+    with trio.move_on_after(DEADLINE_S) as deadline:
+        done = await trio.run_process(
+            [sys.executable, "-m", "server.apart"],
+            stdin=await trio.to_thread.run_sync(msgpack.packb, told),
+            capture_stdout=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+    if deadline.cancelled_caught or done.returncode:
+        why = f"no answer within {DEADLINE_S:g} s" if deadline.cancelled_caught else _ended(done.returncode)
+        log.error("replay_died", rooms=len(rooms), first=rooms[0].room, reason=why)
+        return None
+    return _load_result(msgpack.unpackb(done.stdout))
+
+
+def _ended(code: int) -> str:
+    if code == -signal.SIGALRM:
+        return f"a tick took longer than {PIECE_MOST_S} s"
+    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _dump_room(room: ReplayRoom) -> list[Any]:
+    snapshot = b"" if room.snapshot is None else encode_snapshot(room.snapshot)
+    return [room.room, room.seed, snapshot, room.kind, room.slices]
+
+
+def _load_room(name: str, seed: int, snapshot: bytes, kind: Any, slices: Any) -> ReplayRoom:
+    game, tick_hz, options = kind
+    return ReplayRoom(
+        name,
+        seed,
+        decode_snapshot(snapshot) if snapshot else None,
+        (game, tick_hz, tuple((option, value) for option, value in options)),
+        tuple((epoch, incarnation, first, last) for epoch, incarnation, first, last in slices),
+    )
+
+
+def _dump_result(result: ReplayResult) -> dict[str, Any]:
+    return {
+        "good": {room: attrs.astuple(replayed) for room, replayed in result.good.items()},
+        "ended": sorted(result.ended),
+        "diverged": [attrs.astuple(diverged) for diverged in result.diverged.values()],
+        "counts": [result.ticks, result.rounds],
+    }
+
+
+def _load_result(told: dict[str, Any]) -> ReplayResult:
+    good = {room: Replayed(*fields) for room, fields in told["good"].items()}
+    diverged = {fields[0]: Diverged(*fields) for fields in told["diverged"]}
+    return ReplayResult(good, set(told["ended"]), diverged, *told["counts"])
+
+
+# -- the child ---------------------------------------------------------------------------------------------------------
+
+
+def replay(told: dict[str, Any], alarm: Callable[[], object]) -> ReplayResult:
+    """Make rooms again, and one step more; `alarm` is called before each piece of work."""
+    games: dict[Any, Game] = {}
+
+    def make_game(name: str, options: Mapping[str, int], tick_hz: int) -> Game:
+        kind = name, tick_hz, tuple(sorted(options.items()))
+        if kind not in games:
+            module, qualname = told["games"][name]
+            found: Any = importlib.import_module(module)
+            for part in qualname.split("."):
+                found = getattr(found, part)
+            games[kind] = found(dict(options), tick_hz)
+        return games[kind]
+
+    rooms = [_load_room(*room) for room in told["rooms"]]
+    records = {
+        incarnation: [decode_record(data, incarnation, position) for position, data in some]
+        for incarnation, some in told["records"].items()
+    }
+    made = Replay(make_game, rooms, records)
+    alarm()
+    while not made.work(1):
+        alarm()
+    for room in rooms:
+        if room.room in made.result.good:
+            alarm()
+            name, tick_hz, options = room.kind
+            batch = batch_for(make_game(name, dict(options), tick_hz))
+            batch.load(made.result.good[room.room].saved)
+            batch.step(TickCommands(np.zeros(0, batch.input_record)))
+    return made.result
+
+
+def main() -> None:
+    """Read what is to be done, do it, write what came of it."""
+    signal.alarm(START_MOST_S)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with open(os.dup(1), "wb") as out:
+        os.dup2(2, 1)
+        told = msgpack.unpackb(sys.stdin.buffer.read(), max_bin_len=2**31 - 1)
+        result = replay(told, lambda: signal.alarm(PIECE_MOST_S))
+        signal.alarm(START_MOST_S)
+        out.write(msgpack.packb(_dump_result(result)))
+
+
+if __name__ == "__main__":
+    main()
