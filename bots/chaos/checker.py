@@ -9,18 +9,16 @@ results   every one applied exactly once
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
 import attrs
 
-from bots.chaos.history import Entry, Fault, History, PlayerHistory, Seen
+from bots.chaos.history import Entry, History, PlayerHistory
+from bots.chaos.pauses import pauses, percentile
 
 SAID_MAX = 50
 """Violations that are spelled out."""
-AFTER_S = 15.0
-"""A pause belongs to a fault for so long, or until the next one."""
 
 
 @attrs.define
@@ -198,39 +196,3 @@ def _check_rooms(history: History, verdict: Verdict) -> None:
     for room in sorted(known - history.rooms - history.closed):
         verdict.rooms_lost += 1
         verdict.say(f"room {room} is gone, and was never closed")
-
-
-def pauses(history: History) -> list[tuple[Fault, PlayerHistory, float]]:
-    """For every fault and player seated on the node that was hit: the longest wait for a new tick, in ms, that the
-    fault may have caused."""
-    found = []
-    faults = sorted(history.faults, key=lambda fault: fault.at)
-    for number, fault in enumerate(faults):
-        until = min(fault.at + AFTER_S, faults[number + 1].at if number + 1 < len(faults) else math.inf)
-        for player in history.players:
-            waits = _waits(player.seen, fault, until)
-            if waits is not None:
-                found.append((fault, player, waits))
-    return found
-
-
-def _waits(frames: list[Seen], fault: Fault, until: float) -> float | None:
-    """None for a player who was not in one of the rooms."""
-    longest, before, seated = 0.0, None, False
-    newest = -1
-    for seen in frames:
-        if seen.seat[0] not in fault.rooms or seen.tick <= newest:
-            continue
-        newest = seen.tick
-        if before is not None and seen.at >= fault.at and before <= until:
-            seated = seated or before <= fault.at
-            longest = max(longest, seen.at - before)
-        before = seen.at
-    if before is not None and before < fault.at:  # it never saw another frame
-        return (until - before) * 1000.0 if until - before < math.inf else math.inf
-    return longest * 1000.0 if seated else None
-
-
-def percentile(ordered: list[float], share: float) -> float | None:
-    """The value that `share` of an ordered list lies at or below."""
-    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 1) if ordered else None

@@ -24,17 +24,17 @@ import attrs
 import trio
 
 from bots.bot import Bot
-from bots.chaos.history import Fault, History, PlayerHistory, Seen, digest_of
+from bots.chaos.history import Fault, History, PlayerHistory
 from bots.chaos.nemesis import Blow, blows
 from bots.chaos.truth import enter_truth
+from bots.chaos.watch import Recorder, living, owned
 from bots.crew import Crew, Plan
 from bots.run import CannotRun, Lines
 from cluster.codec import Record, decode_record
 from cluster.errors import Damaged
-from cluster.model import Member, RoomEntry
+from cluster.model import RoomEntry
 from cluster.sqlite import SqliteStore
 from game.api import Game
-from netcode.frame import Frame
 
 START_S = 30.0
 WHOLE_S = 30.0
@@ -104,7 +104,7 @@ async def _play(chaos: Chaos, server: str, store: SqliteStore, history: History,
     def on_bot(bot: Bot) -> None:
         player = PlayerHistory(bot.who.name)
         history.players.append(player)
-        bot.on_frame = _Recorder(bot, player)
+        bot.on_frame = Recorder(bot, player)
 
     gc.disable()  # what is written down is never garbage, and looking through it would be a pause of our own
     plan = Plan(server=server, players=chaos.players, seconds=FOREVER_S, seed=chaos.seed)
@@ -132,17 +132,6 @@ async def _play(chaos: Chaos, server: str, store: SqliteStore, history: History,
     gc.enable()
 
 
-class _Recorder:
-    """Writes down every frame that a bot reads."""
-
-    def __init__(self, bot: Bot, player: PlayerHistory) -> None:
-        self._bot, self._player = bot, player
-
-    def __call__(self, frame: Frame, now: float) -> None:
-        digest = digest_of([*frame.shared, *frame.own]) if frame.shared else 0
-        self._player.seen.append(Seen(now, self._bot.seat, frame.epoch, frame.tick, frame.last_seq, digest))
-
-
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +139,7 @@ async def _until_whole(store: SqliteStore, nodes: int) -> None:
     """Wait until every node lives and every room has a living owner that has begun."""
     with trio.move_on_after(WHOLE_S):
         while True:
-            alive = [member for member in await store.journals.members() if _lives(store, member)]
+            alive = await living(store)
             owners = {member.incarnation for member in alive}
             entries = await store.rooms.entries()
             settled = all(entry.owner in owners and not entry.target for entry in entries)
@@ -160,16 +149,12 @@ async def _until_whole(store: SqliteStore, nodes: int) -> None:
     raise CannotRun(f"the cluster was not whole again within {WHOLE_S:g} s")
 
 
-def _lives(store: SqliteStore, member: Member) -> bool:
-    return not member.sealed and bool(store.alive(member.incarnation))
-
-
 async def _strike(store: SqliteStore, blow: Blow) -> Fault:
-    members = [member for member in await store.journals.members() if _lives(store, member)]
-    owned = {member.incarnation: await store.rooms.owned_by(member.incarnation) for member in members}
-    victims = [member for member in members if owned[member.incarnation]] or members
+    members = await living(store)
+    rooms_of = await owned(store, members)
+    victims = [member for member in members if rooms_of[member.incarnation]] or members
     victim = victims[blow.victim % len(victims)]
-    rooms = tuple(entry.room for entry in owned[victim.incarnation])
+    rooms = tuple(entry.room for entry in rooms_of[victim.incarnation])
     at = trio.current_time()
     os.kill(victim.pid, _SIGNALS[blow.kind])
     lasted_s = 0.0

@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
-from bots.chaos.checker import check, pauses
+from bots.chaos.checker import check
 from bots.chaos.history import Entry, Fault, History, PlayerHistory, Seen, Told
+from bots.chaos.pauses import pauses
 
 SEAT = ("r", 0, 1)
 MOVED_AT = 5  # the first tick of epoch 2
