@@ -30,9 +30,9 @@ from game.api import Game
 from game.commands import TickCommands
 from game.object_batch import batch_for
 
-PIECE_MOST_S = 4
+PIECE_MOST_S = 4.0
 """A piece of work is at most one tick of a batch: who takes longer hangs."""
-START_MOST_S = 30
+START_MOST_S = 30.0
 DEADLINE_S = 300.0
 """For a child whose game has turned the alarm off."""
 MEMORY_MAX_BYTES = 8 << 30
@@ -52,6 +52,7 @@ async def replay_apart(
         games[name] = [kind.__module__, kind.__qualname__]
     told = {
         "games": games,
+        "piece_most_s": PIECE_MOST_S,
         "rooms": [_dump_room(room) for room in rooms],
         "records": {
             incarnation: [
@@ -69,17 +70,24 @@ async def replay_apart(
             check=False,
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,
+            deliver_cancel=_kill,
         )
     if deadline.cancelled_caught or done.returncode:
+        # Of a child that hangs with its alarm turned off `trio.run_process` makes an end when it is cancelled.
         why = f"no answer within {DEADLINE_S:g} s" if deadline.cancelled_caught else _ended(done.returncode)
         log.error("replay_died", rooms=len(rooms), first=rooms[0].room, reason=why)
         return None
     return _load_result(msgpack.unpackb(done.stdout))
 
 
+async def _kill(child: trio.Process) -> None:
+    """What hangs in a game hears no signal that it could take."""
+    child.kill()
+
+
 def _ended(code: int) -> str:
     if code == -signal.SIGALRM:
-        return f"a tick took longer than {PIECE_MOST_S} s"
+        return f"a tick took longer than {PIECE_MOST_S:g} s"
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
@@ -150,16 +158,21 @@ def replay(told: dict[str, Any], alarm: Callable[[], object]) -> ReplayResult:
     return made.result
 
 
+def _alarm(seconds: float) -> None:
+    """End this process in a while, whatever it does then, unless this is called again."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def main() -> None:
     """Read what is to be done, do it, write what came of it."""
-    signal.alarm(START_MOST_S)
+    _alarm(START_MOST_S)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open(os.dup(1), "wb") as out:
         os.dup2(2, 1)
         told = msgpack.unpackb(sys.stdin.buffer.read(), max_bin_len=2**31 - 1)
-        result = replay(told, lambda: signal.alarm(PIECE_MOST_S))
-        signal.alarm(START_MOST_S)
+        result = replay(told, lambda: _alarm(told["piece_most_s"]))
+        _alarm(START_MOST_S)
         out.write(msgpack.packb(_dump_result(result)))
 
 

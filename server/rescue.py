@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from cluster.errors import ClusterError, UnknownJournal
+from cluster.model import RoomEntry
 from cluster.placement import shares
 from cluster.store import Store
 from server.housekeeping import Housekeeping
@@ -28,6 +29,7 @@ LOOK_EVERY_S = 0.25
 LOOK_AGAIN_S = 2.0
 """How often sealed incarnations are looked at once more: one may have claimed rooms after its death."""
 ROOMS_AT_ONCE = 1024
+SHORTEST_WAIT_S = 0.01
 
 log = structlog.get_logger("holdfast.rescue")
 
@@ -85,17 +87,16 @@ class Rescuer:
             tip = await again(lambda: self._store.journals.seal(dead))
             timing.seal_ms = since_ms(start)
             self._tenure.died(dead)
+            waits: dict[str, float] = {}  # of each room from the beginning on: what we take changes no other's share
             while True:
                 entries = await again(lambda: self._store.rooms.owned_by(dead))
-                waits = [
-                    (entry, wait_s)
-                    for entry, wait_s in shares(entries, self._tenure.present(), self._tenure.incarnation)
-                    if self._recovery.playable(entry)
-                ]
-                if not waits:
+                entries = [entry for entry in entries if self._recovery.playable(entry)]
+                if not entries:
                     break
+                new = [entry for entry in entries if entry.room not in waits]
+                waits |= {entry.room: wait_s for entry, wait_s in self._shares(new)}
                 elapsed_s = trio.current_time() - start
-                due = [entry.room for entry, wait_s in waits if wait_s <= elapsed_s][:ROOMS_AT_ONCE]
+                due = [entry.room for entry in entries if waits[entry.room] <= elapsed_s][:ROOMS_AT_ONCE]
                 if due:
                     claimed_at = trio.current_time()
                     me, first = self._tenure.incarnation, self._housekeeping.next
@@ -103,7 +104,8 @@ class Rescuer:
                     timing.claim_ms += since_ms(claimed_at)
                     await self._recovery.recover(claimed, {dead: tip}, timing)
                 else:
-                    await trio.sleep(max(0.01, min(wait_s for _, wait_s in waits) - elapsed_s))
+                    soonest_s = min(waits[entry.room] for entry in entries) - elapsed_s
+                    await trio.sleep(max(SHORTEST_WAIT_S, soonest_s))
             if timing.rooms:
                 timing.ended = trio.current_time()
                 total_ms = since_ms(start)
@@ -114,6 +116,9 @@ class Rescuer:
         finally:
             self._looked[dead] = trio.current_time()
             self._active.discard(dead)
+
+    def _shares(self, entries: list[RoomEntry]) -> list[tuple[RoomEntry, float]]:
+        return shares(entries, self._tenure.present(), self._tenure.incarnation)
 
     async def _recover_ours(self) -> None:
         """Rooms that are ours by the directory and not here: a recovery of ours that was broken off."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -74,3 +76,20 @@ class Large(Counter):
     def step(self, rooms: Rows) -> None:
         super().step(rooms)
         rooms.noise[:] = 1_000_000 + rooms.steps[:, None]
+
+
+class Deadly(Counter):
+    """A counter that, where DEADLY is set, ends its process when somebody adds 9, and hangs when somebody adds 8; with
+    DEADLY=later it does so from the tick on that is after the one with the 9."""
+
+    name = "deadly"
+
+    def step(self, rooms: Rows) -> None:
+        way = os.environ.get("DEADLY", "")
+        if way and (rooms.add == 8).any():
+            while True:
+                pass
+        if (way == "now" and (rooms.add == 9).any()) or (way == "later" and (rooms.secret == -9).any()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().step(rooms)
+        rooms.secret[rooms.add == 9] = -9
