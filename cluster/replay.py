@@ -27,7 +27,7 @@ from game.base_batch import BaseBatch, StepResult
 from game.commands import TickCommands, decode_commands
 from game.errors import GAME_FAULTS, BadCommands, error_text
 from game.object_batch import batch_for
-from game.save import read_header
+from game.save import SavedRoom, read_header
 
 ROOMS_A_PIECE = 16
 """Rooms that are loaded, or saved, in one piece of work."""
@@ -61,7 +61,7 @@ class Replayed:
 
     tick: int
     hash: int
-    saved: bytes
+    saved: SavedRoom
     last_position: int
     """Of its last record; -1 when there was none behind the snapshot."""
 
@@ -164,7 +164,7 @@ class _Group:
         self._number = {room.room: number for number, room in enumerate(rooms)}
         self._result = result
         self._batch = batch_for(game)
-        self._parked: dict[str, bytes] = {}
+        self._parked: dict[str, SavedRoom] = {}
         self._row_of = np.full(len(rooms), -1, np.intp)
         self._moved = False  # rows of the batch may be others than `_row_of` has
         self._steps: list[_Step] = []
@@ -356,7 +356,7 @@ class _Group:
         for begin in range(0, len(numbers), ROOMS_A_PIECE):
             piece = numbers[begin : begin + ROOMS_A_PIECE]
             rooms = [self._rooms[number].room for number in piece]
-            for number, room, saved in zip(piece, rooms, batch.save_all(rooms), strict=True):
+            for number, room, saved in zip(piece, rooms, batch.copy_all(rooms), strict=True):
                 position, digest = ended[number]
                 self._result.good[room] = Replayed(batch.tick_of(room), digest, saved, position)
             batch.close_all(rooms)
@@ -371,14 +371,14 @@ class _Group:
         takes_part = np.zeros(len(self._rooms), bool)
         takes_part[numbers] = True
         others = [room for room in batch.ids if not takes_part[self._number[room]]]
-        self._parked.update(zip(others, batch.save_all(others), strict=True))
+        self._parked.update(zip(others, batch.copy_all(others), strict=True))
         batch.close_all(others)
         self._moved = True
 
     def _unpark(self, numbers: np.ndarray) -> None:
         if self._parked:
             rooms = [self._rooms[number].room for number in numbers.tolist()]
-            self._batch.load_all([self._parked.pop(room) for room in rooms if room in self._parked])
+            self._batch.enter_all([self._parked.pop(room) for room in rooms if room in self._parked])
             self._moved = True
 
     def _drop(self, number: int, why: str) -> None:

@@ -140,13 +140,14 @@ class BaseBatch(ABC):
 
     def save_all(self, rooms: Sequence[str]) -> list[bytes]:
         """What `save` makes of each of these rooms, in less time."""
+        return [pack_room(self.layout.game, saved) for saved in self.copy_all(rooms)]
+
+    def copy_all(self, rooms: Sequence[str]) -> list[SavedRoom]:
+        """The parts of rooms: rows as bytes, ledgers as they are and go on being changed while their rooms are here."""
         at = [self._row(room) for room in rooms]
         packed = self.rows.take(at).pack() if rooms else ()
         return [
-            pack_room(
-                self.layout.game,
-                SavedRoom(room, self.tick_of(room), own.tobytes(), self.ledgers[row], self._objects_of(row)),
-            )
+            SavedRoom(room, self.tick_of(room), own.tobytes(), self.ledgers[row], self._objects_of(row))
             for room, row, own in zip(rooms, at, packed, strict=True)
         ]
 
@@ -160,16 +161,20 @@ class BaseBatch(ABC):
     def load_all(self, data: Sequence[bytes], *, force: bool = False) -> list[str]:
         """Add saved rooms, in less time than one by one; none of them when one of them raises."""
         every = [unpack_room(self.layout.game, one, self.layout.row_bytes, force=force) for one in data]
-        rooms = [saved.room for saved in every]
-        for at, room in enumerate(rooms):
-            if room in self.row or room in rooms[:at]:
+        self.enter_all(every)
+        return [saved.room for saved in every]
+
+    def enter_all(self, rooms: Sequence[SavedRoom]) -> None:
+        """Add rooms of this game from their parts, which are ours from now on."""
+        names = [saved.room for saved in rooms]
+        for at, room in enumerate(names):
+            if room in self.row or room in names[:at]:
                 raise GameError(f"room {room} is here already")
         first = self.rows.n
-        self.rows.resize(first + len(every))
-        self.rows.unpack(first, b"".join(saved.row for saved in every))
-        for saved in every:
+        self.rows.resize(first + len(rooms))
+        self.rows.unpack(first, b"".join(saved.row for saved in rooms))
+        for saved in rooms:
             self._enter(saved.room, saved.ledger, saved.objects)
-        return rooms
 
     def _fresh(self, seed: int) -> tuple[Rows, Ledger]:
         one = Rows(self.layout, capacity=1, n=1)

@@ -29,6 +29,8 @@ from cluster.replay import Diverged, Replay, Replayed, ReplayResult, ReplayRoom
 from game.api import Game
 from game.commands import TickCommands
 from game.object_batch import batch_for
+from game.rows import RowLayout
+from game.save import pack_room, unpack_room
 
 PIECE_MOST_S = 4.0
 """A piece of work is at most one tick of a batch: who takes longer hangs."""
@@ -47,9 +49,8 @@ async def replay_apart(
     """What `Replay` makes of these rooms; None when the process that did it has died, or did not come back."""
     games = {}
     for room in rooms:
-        name, tick_hz, options = room.kind
-        kind = type(make_game(name, dict(options), tick_hz))
-        games[name] = [kind.__module__, kind.__qualname__]
+        kind = type(game_of(room, make_game))
+        games[room.kind[0]] = [kind.__module__, kind.__qualname__]
     told = {
         "games": games,
         "piece_most_s": PIECE_MOST_S,
@@ -77,7 +78,7 @@ async def replay_apart(
         why = f"no answer within {DEADLINE_S:g} s" if deadline.cancelled_caught else _ended(done.returncode)
         log.error("replay_died", rooms=len(rooms), first=rooms[0].room, reason=why)
         return None
-    return _load_result(msgpack.unpackb(done.stdout))
+    return _load_result(msgpack.unpackb(done.stdout, max_bin_len=2**31 - 1), make_game, rooms)
 
 
 async def _kill(child: trio.Process) -> None:
@@ -107,26 +108,40 @@ def _load_room(name: str, seed: int, snapshot: bytes, kind: Any, slices: Any) ->
     )
 
 
-def _dump_result(result: ReplayResult) -> dict[str, Any]:
+def _dump_result(result: ReplayResult, games: Mapping[str, Game]) -> dict[str, Any]:
     return {
-        "good": {room: attrs.astuple(replayed) for room, replayed in result.good.items()},
+        "good": {
+            room: [made.tick, made.hash, pack_room(games[room], made.saved), made.last_position]
+            for room, made in result.good.items()
+        },
         "ended": sorted(result.ended),
         "diverged": [attrs.astuple(diverged) for diverged in result.diverged.values()],
         "counts": [result.ticks, result.rounds],
     }
 
 
-def _load_result(told: dict[str, Any]) -> ReplayResult:
-    good = {room: Replayed(*fields) for room, fields in told["good"].items()}
+def _load_result(told: dict[str, Any], make_game: MakeGame, rooms: Sequence[ReplayRoom]) -> ReplayResult:
+    good = {}
+    for room in rooms:
+        if room.room in told["good"]:
+            tick, digest, saved, position = told["good"][room.room]
+            game = game_of(room, make_game)
+            good[room.room] = Replayed(tick, digest, unpack_room(game, saved, RowLayout(game).row_bytes), position)
     diverged = {fields[0]: Diverged(*fields) for fields in told["diverged"]}
     return ReplayResult(good, set(told["ended"]), diverged, *told["counts"])
+
+
+def game_of(room: ReplayRoom, make_game: MakeGame) -> Game:
+    """A room's rules."""
+    name, tick_hz, options = room.kind
+    return make_game(name, dict(options), tick_hz)
 
 
 # -- the child ---------------------------------------------------------------------------------------------------------
 
 
-def replay(told: dict[str, Any], alarm: Callable[[], object]) -> ReplayResult:
-    """Make rooms again, and one step more; `alarm` is called before each piece of work."""
+def replay(told: dict[str, Any], alarm: Callable[[], object]) -> dict[str, Any]:
+    """Make rooms again, and one step more; `alarm` is called before each piece of work. What came of it, as told."""
     games: dict[Any, Game] = {}
 
     def make_game(name: str, options: Mapping[str, int], tick_hz: int) -> Game:
@@ -148,14 +163,14 @@ def replay(told: dict[str, Any], alarm: Callable[[], object]) -> ReplayResult:
     alarm()
     while not made.work(1):
         alarm()
+    told = _dump_result(made.result, {room.room: game_of(room, make_game) for room in rooms})
     for room in rooms:
         if room.room in made.result.good:
             alarm()
-            name, tick_hz, options = room.kind
-            batch = batch_for(make_game(name, dict(options), tick_hz))
-            batch.load(made.result.good[room.room].saved)
+            batch = batch_for(game_of(room, make_game))
+            batch.enter_all([made.result.good[room.room].saved])
             batch.step(TickCommands(np.zeros(0, batch.input_record)))
-    return made.result
+    return told
 
 
 def _alarm(seconds: float) -> None:
@@ -173,7 +188,7 @@ def main() -> None:
         told = msgpack.unpackb(sys.stdin.buffer.read(), max_bin_len=2**31 - 1)
         result = replay(told, lambda: _alarm(told["piece_most_s"]))
         _alarm(START_MOST_S)
-        out.write(msgpack.packb(_dump_result(result)))
+        out.write(msgpack.packb(result))
 
 
 if __name__ == "__main__":

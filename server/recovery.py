@@ -34,6 +34,7 @@ from cluster.replay import Replay, Replayed, ReplayResult, ReplayRoom
 from cluster.store import SNAPSHOTS_KEPT, Store
 from game.api import Game
 from game.commands import Recovered
+from game.save import SavedRoom, pack_room
 from server.apart import replay_apart
 from server.evidence import EvidenceFolder
 from server.host import Host
@@ -239,7 +240,7 @@ class Recovery:
         """Admit what a replay has made; returns the rooms that it could not make, and why."""
         timing.ticks += result.ticks
         failed: list[tuple[RoomEntry, str]] = []
-        good: list[tuple[RoomEntry, Snapshot]] = []
+        good: list[Claimed] = []
         for start in starts:
             entry = start.entry
             if entry.room in result.ended:
@@ -249,9 +250,10 @@ class Recovery:
             elif why := unsure(start, result, damaged):
                 failed.append((entry, why))
             else:
-                good.append((entry, self._snapshot(entry, result.good[entry.room])))
+                good.append((entry, result.good[entry.room]))
         begun = trio.current_time()
-        await again(lambda: self._snapshots.write(snapshot for _, snapshot in good))
+        snapshots = [self._snapshot(*one) for one in good]
+        await again(lambda: self._snapshots.write(snapshots))
         timing.snapshot_ms += since_ms(begun)
         begun = trio.current_time()
         for wave in waves(good):
@@ -266,12 +268,12 @@ class Recovery:
         self._metrics.rooms_rescued += len(good)
         return failed
 
-    async def _admit(self, rooms: Sequence[tuple[RoomEntry, Snapshot]]) -> list[Room]:
+    async def _admit(self, rooms: Sequence[Claimed]) -> list[Room]:
         """Rooms tick here from now on."""
         admitted = []
-        by_game: dict[str, list[tuple[RoomEntry, bytes]]] = {}
-        for entry, snapshot in rooms:
-            by_game.setdefault(entry.game, []).append((entry, snapshot.saved))
+        by_game: dict[str, list[tuple[RoomEntry, SavedRoom]]] = {}
+        for entry, replayed in rooms:
+            by_game.setdefault(entry.game, []).append((entry, replayed.saved))
         for game, some in by_game.items():
             host = self._hosts[game]
             for begin in range(0, len(some), ADMITTED_AT_ONCE):
@@ -316,7 +318,7 @@ class Recovery:
             game=entry.game,
             options=entry.options,
             tick_hz=entry.tick_hz,
-            saved=replayed.saved,
+            saved=pack_room(self._game(entry.game, entry.options, entry.tick_hz), replayed.saved),
         )
 
     async def _quarantine(self, entry: RoomEntry, why: str) -> None:
@@ -338,7 +340,7 @@ class Recovery:
 
 
 _Replaying = Callable[[Sequence[Start], Timing], Awaitable[list[tuple[RoomEntry, str]]]]
-Claimed = tuple[RoomEntry, Snapshot]
+Claimed = tuple[RoomEntry, Replayed]
 
 
 def waves(rooms: Sequence[Claimed]) -> Iterator[list[Claimed]]:

@@ -9,11 +9,13 @@ import attrs
 import pytest
 import trio
 
-from cluster.codec import Snapshot
 from cluster.memory import MemoryWorld
 from cluster.model import RoomEntry, Span
+from cluster.replay import Replayed
 from game.commands import Close, Quarantine, Recovered
+from game.ledger import Ledger
 from game.rows import HELD
+from game.save import SavedRoom
 from server.recovery import STRIKES_MAX, WAVE_SHARE, WAVES_FROM, Recovery, Timing, waves
 from tests.server.games import Counter, Deadly
 from tests.server.left_behind import Dead, Survivor
@@ -333,16 +335,12 @@ async def test_who_is_let_in_alone_bears_a_strike_until_it_is_well(
 def test_the_more_owners_have_died_the_smaller_the_waves() -> None:
     game = Counter()
 
-    def room(number: int, attempts: int) -> tuple[RoomEntry, Snapshot]:
+    def room(number: int, attempts: int) -> tuple[RoomEntry, Replayed]:
         entry = RoomEntry(
             room=f"room{number}", game=game.name, options={}, tick_hz=50, seed=1, fingerprint="", owner="a",
             chain=(Span(1, "a", 1),), attempts=attempts,
         )  # fmt: skip
-        kept = Snapshot(
-            room=entry.room, epoch=1, tick=1, incarnation="a", position=1, fingerprint="", hash=1, game=game.name,
-            options={}, tick_hz=50, saved=b"",
-        )  # fmt: skip
-        return entry, kept
+        return entry, Replayed(1, 1, SavedRoom(entry.room, 1, b"", Ledger([])), 1)
 
     new = [room(number, 1) for number in range(10)]
     suspect = [room(number, WAVES_FROM) for number in range(64)]
