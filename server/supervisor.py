@@ -7,7 +7,8 @@
 Every node is a process group of its own, so Ctrl-C reaches only us. Words go over pipes: lines of JSON to a node's
 standard input ({"dead": incarnation}, {"stop": true}), and from its standard output ({"started": port}). The supervisor
 holds no listener, because a listener of a process that does not accept would swallow its share of the connections, and
-it never looks into the store: what it knows first (waitpid) it tells, and the nodes do the rest.
+it never looks into the store: what it knows first (waitpid) it tells, and the nodes do the rest. Nothing that one node
+says or does ends the supervisor, because with it all nodes would end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 8.0
 WELL_S = 3.0
 """A node that lived for so long is started anew after the first wait; else it waits longer every time."""
 STOP_S = 15.0
-_LINE_MAX = 1 << 16
+TELL_S = 1.0
+"""For a word to a node whose pipe is full: it reads nothing, so it is left out, and finds out by itself."""
+LINE_MAX = 1 << 16
+"""Bytes of a line that a node says; the beginning of a longer one is forgotten."""
 
 log = structlog.get_logger("holdfast.supervisor")
 
@@ -43,14 +47,20 @@ class Child:
     process: trio.Process
     port: int = 0
     """Its own port, once it has started."""
+    _speaking: trio.Lock = attrs.field(factory=trio.Lock)
 
     async def tell(self, **words: object) -> None:
-        """Write a line to its standard input; nothing when it has gone."""
+        """Write a line to its standard input; nothing when it has gone, or takes nothing for TELL_S. (A line is shorter
+        than what a pipe takes as a whole, so there are no halves of lines.)"""
         assert self.process.stdin is not None
-        try:
-            await self.process.stdin.send_all(json.dumps(words).encode() + b"\n")
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+        with trio.move_on_after(TELL_S) as waiting:
+            async with self._speaking:
+                try:
+                    await self.process.stdin.send_all(json.dumps(words).encode() + b"\n")
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return
+        if waiting.cancelled_caught:
+            log.warning("node_not_told", node=self.node, words=words)
 
 
 class Supervisor:
@@ -62,25 +72,13 @@ class Supervisor:
         self.restarts = 0
         self._nodes = nodes
         self._command = command
-        self._stopping = False
         self._changed = trio.Event()
 
     async def run(self, stop: trio.Event) -> None:
-        """Keep the nodes alive until `stop`, then end them."""
+        """Keep the nodes alive until `stop`, then end them. No process of a node outlives this call."""
         async with trio.open_nursery() as nursery:
             for node in self._nodes:
-                nursery.start_soon(self._keep, node)
-            await stop.wait()
-            self._stopping = True
-            self._change()
-            for child in list(self.children.values()):
-                await child.tell(stop=True)
-            with trio.move_on_after(STOP_S):
-                while self.children:
-                    await self._changed.wait()
-            for child in list(self.children.values()):
-                log.error("node_killed", node=child.node, reason=f"it did not end within {STOP_S:g} s")
-                child.process.kill()
+                nursery.start_soon(self._keep, node, stop)
 
     async def started(self) -> dict[str, int]:
         """Wait until every node serves; their own ports."""
@@ -88,55 +86,66 @@ class Supervisor:
             await self._changed.wait()
         return {node: self.children[node].port for node in self._nodes}
 
-    async def _keep(self, node: str) -> None:
-        wait_s = FIRST_WAIT_S
-        while True:
+    async def _keep(self, node: str, stop: trio.Event) -> None:
+        wait_s = 0.0
+        while not stop.is_set():
             began = trio.current_time()
-            code = await self._live(node)
-            if self._is_stopping():
+            code = await self._live(node, stop)
+            if stop.is_set():
                 return
             self.restarts += 1
-            wait_s = FIRST_WAIT_S if trio.current_time() - began > WELL_S else min(wait_s * 2, LONGEST_WAIT_S)
+            well = trio.current_time() - began > WELL_S
+            wait_s = FIRST_WAIT_S if well else min(max(wait_s * 2, FIRST_WAIT_S), LONGEST_WAIT_S)
             log.warning("node_restarts", node=node, code=code, wait_s=wait_s)
             with trio.move_on_after(wait_s):
-                while not self._is_stopping():
-                    await self._changed.wait()
-            if self._is_stopping():
-                return
+                await stop.wait()
 
-    async def _live(self, node: str) -> int:
-        """One life of a node, to its end; the exit code (negative: the signal)."""
+    async def _live(self, node: str, stop: trio.Event) -> int | None:
+        """One life of a node, to its end; the exit code (negative: the signal), None when it could not be started."""
         incarnation = new_incarnation(node)
-        process = await trio.lowlevel.open_process(
-            list(self._command(node, incarnation)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            process = await trio.lowlevel.open_process(
+                list(self._command(node, incarnation)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.error("node_not_started", node=node, error=str(error))
+            return None
         child = self.children[node] = Child(node, incarnation, process)
         log.info("node_process", node=node, incarnation=incarnation, pid=process.pid)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, child)
+                nursery.start_soon(self._end, child, stop)
                 code = await process.wait()
-                del self.children[node]
-                self._change()
+                nursery.cancel_scope.cancel()
+            del self.children[node]
+            self._change()
+            if code < 0:
+                log.warning("node_died", node=node, incarnation=incarnation, signal=signal_name(-code))
+            async with trio.open_nursery() as nursery:
                 for other in list(self.children.values()):
                     nursery.start_soon(self._tell_dead, other, incarnation)
-                nursery.cancel_scope.deadline = trio.current_time() + 1.0
         finally:
             self.children.pop(node, None)
-            if process.returncode is None:  # we are being cancelled
-                with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:  # we are being cancelled
                     process.kill()
                     await process.wait()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None
-                with trio.CancelScope(shield=True):
+                for pipe in (process.stdin, process.stdout):
+                    assert pipe is not None
                     await pipe.aclose()
-        if code < 0:
-            log.warning("node_died", node=node, incarnation=incarnation, signal=signal.Signals(-code).name)
         return code
+
+    async def _end(self, child: Child, stop: trio.Event) -> None:
+        """Once all nodes end: tell it so, and do not wait for it for ever."""
+        await stop.wait()
+        await child.tell(stop=True)
+        await trio.sleep(STOP_S)
+        log.error("node_killed", node=child.node, reason=f"it did not end within {STOP_S:g} s")
+        child.process.kill()
 
     async def _tell_dead(self, other: Child, incarnation: str) -> None:
         await other.tell(dead=incarnation)
@@ -147,18 +156,34 @@ class Supervisor:
         async for data in child.process.stdout:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                told = json.loads(line)
-                child.port = told.get("started", child.port)
-                self._change()
-            if len(rest) > _LINE_MAX:
-                raise RuntimeError(f"node {child.node} says too much on its standard output")
+                self._hear(child, line)
+            if len(rest) > LINE_MAX:
+                log.warning("node_says_too_much", node=child.node, text=rest[:80].decode(errors="replace"))
+                rest = b""
 
-    def _is_stopping(self) -> bool:
-        return self._stopping
+    def _hear(self, child: Child, line: bytes) -> None:
+        """A node's line; what a game prints comes here, too."""
+        try:
+            port = json.loads(line)["started"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            port = None
+        if isinstance(port, int):
+            child.port = port
+            self._change()
+        else:
+            log.info("node_says", node=child.node, text=line[:80].decode(errors="replace"))
 
     def _change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def signal_name(number: int) -> str:
+    """For people: not every number has a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 async def words_from(fd: int, take: Callable[[dict[str, object]], None]) -> None:
