@@ -223,9 +223,10 @@ class Lifeline:
         while True:
             await trio.sleep(LOOK_EVERY_S)
             if not (self.paused or self._closing or self._told) and self._owner.silent():
-                self.paused = self.missing = True
+                self.paused = True
                 self._owner.lost()
                 self.seek()
+                self.missing = True
 
     async def _seek(self, scope: trio.CancelScope, redirect: messages.Redirect | None) -> None:
         backoff = Backoff(random.random)

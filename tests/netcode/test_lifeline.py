@@ -273,6 +273,40 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
                 await client._lifeline.change()
 
 
+async def test_a_room_that_is_heard_again_goes_on_over_the_connection_that_was_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its node had lost touch with its store: another node was asked, which knows no better, and then frames came."""
+    monkeypatch.setattr("netcode.seated.SILENT_S", 0.05)
+    asked = trio.Event()
+
+    async def falls_silent(stage: Stage) -> None:
+        await stage.enter(answer=KEPT)
+        await stage.grant(seated())
+        await stage.hear(messages.Chat)
+        stage.link.write(frame(101))
+        await asked.wait()
+        stage.link.write(frame(102))
+        left = await stage.hear(messages.Leave)
+        stage.say(messages.Left(ref=left.ref, room="r", seat=1, last_seq=0, applied=0))
+
+    async def knows_no_better(stage: Stage) -> None:
+        await stage.hear(messages.Hello)
+        assert (await stage.hear(messages.Resume)).session == "s"
+        asked.set()
+        await stage.stay()
+
+    async with listening(falls_silent, knows_no_better) as server, connect(server, transport="tcp") as client:
+        room: SeatedRoom = await client.join("drift")
+        pauses, connection = Heard(client), client._lifeline.connection
+        await client.chat("play")
+        assert (await room.next_frame()).tick == 101
+        assert (await room.next_frame()).tick == 102
+        assert (pauses.told, client.paused, client.resumes) == (["pause", "resume"], False, 0)
+        assert client._lifeline.connection is connection
+        await client.leave()
+
+
 async def test_a_server_with_another_certificate_is_not_told_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening(first) as server, connect(server, transport="tcp") as client:
         await client.join("drift")
