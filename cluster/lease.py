@@ -6,7 +6,8 @@
 
 A lapsed lease gives nobody a right: a lapsed node is sealed before its rooms are touched. It is a reason to look. While
 the store is away, or we were stopped ourselves, every counter stands still for us, so that time does not count: nobody
-is judged before the store has been healthy, and we have been looking, for a TTL.
+is judged before the store has been healthy, and we have been looking, for a TTL. That it can be read is not enough, for
+on a full disk nobody renews: it is healthy while it takes our own renewals.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ RENEW_EVERY_S = 0.5
 MARGIN = 0.25
 """Part of the TTL that we give up, so that we stop before others may think so."""
 GAP_MAX_S = LEASE_TTL_S / 2
-"""Between two looks; what is longer was a pause of ours, and tells nothing of the others."""
+"""Between two looks, and two renewals of ours; what is longer was a pause of ours or of the store, and tells nothing of
+the others. A renewal is due every RENEW_EVERY_S, so a store that takes no more writes is noticed well within a TTL."""
 
 
 class OwnLease:
@@ -63,16 +65,22 @@ class LeaseWatch:
         self._seen: dict[str, _Seen] = {}
         self._sealed: set[str] = set()
         self._looked_at: float | None = None
+        self._wrote_at = float("-inf")
         self._healthy_s = 0.0
+
+    def wrote(self, sent: float) -> None:
+        """The store has taken a renewal of ours that was sent then."""
+        self._wrote_at = max(self._wrote_at, sent)
 
     def observe(self, members: Iterable[Member], now: float) -> None:
         """The store has been read, and these are all incarnations."""
         passed = 0.0 if self._looked_at is None else now - self._looked_at
-        if passed > GAP_MAX_S:
+        healthy = now - self._wrote_at <= GAP_MAX_S
+        if passed > GAP_MAX_S or not healthy:
             self.failed(now)
             passed = 0.0
         self._healthy_s += passed
-        self._looked_at = now
+        self._looked_at = now if healthy else None
         before, self._seen, self._sealed = self._seen, {}, set()
         for member in members:
             if member.sealed:

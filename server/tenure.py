@@ -14,12 +14,16 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from cluster.errors import StoreBusy, StoreUnavailable
+from cluster.errors import ClusterError, Damaged, JournalFenced, StoreBusy, StoreUnavailable, UnknownJournal
 from cluster.lease import RENEW_EVERY_S, LeaseWatch, OwnLease
 from cluster.model import Member
 from cluster.store import Store
 
 LOOK_EVERY_S = 0.25
+RETRY_S = 0.1
+"""Before the next try to renew what could not be renewed: players wait for it."""
+TELL_EVERY_S = 5.0
+"""How often the log repeats that the lease cannot be renewed."""
 
 log = structlog.get_logger("holdfast.tenure")
 
@@ -42,6 +46,8 @@ class Tenure:
         self._describe = describe
         self._news = trio.Event()
         self._was_held = True
+        self._failing_since: float | None = None
+        self._told_at = float("-inf")
 
     @property
     def held(self) -> bool:
@@ -67,6 +73,7 @@ class Tenure:
         token = self.lease.sent(now)
         await self._store.journals.open(self._describe(self.lease.counter))
         self.lease.renewed(token)
+        self.watch.wrote(token)
         await self.look()
 
     async def run(self) -> None:
@@ -77,7 +84,8 @@ class Tenure:
 
     async def _renew(self) -> None:
         while True:
-            await trio.sleep(RENEW_EVERY_S)
+            well = self._failing_since is None and self.lease.held(trio.current_time())
+            await trio.sleep(RENEW_EVERY_S if well else RETRY_S)
             await self.renew()
 
     async def renew(self) -> None:
@@ -85,16 +93,29 @@ class Tenure:
         token = self.lease.sent(trio.current_time())
         try:
             await self._store.journals.renew(self._describe(self.lease.counter))
-        except (StoreBusy, StoreUnavailable) as error:
-            log.warning("lease_not_renewed", error=str(error))
+        except UnknownJournal as error:  # only what is sealed is ever removed
+            raise JournalFenced(f"{self.incarnation} was sealed, and its journal removed") from error
+        except (StoreBusy, StoreUnavailable, Damaged) as error:
+            self._failed(error)
             return
+        self._failing_since = None
         self.lease.renewed(token)
+        self.watch.wrote(token)
         self._news.set()
         self._news = trio.Event()
+
+    def _failed(self, error: ClusterError) -> None:
+        now = trio.current_time()
+        if self._failing_since is None:
+            self._failing_since, self._told_at = now, float("-inf")
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            log.warning("lease_not_renewed", for_s=round(now - self._failing_since, 1), error=str(error))
 
     async def _look(self) -> None:
         while True:
             await trio.sleep(LOOK_EVERY_S)
+            _ = self.held  # so that the log tells of a suspension, whoever else may ask
             await self.look()
 
     async def look(self) -> None:

@@ -44,9 +44,13 @@ class Looking:
     def __init__(self) -> None:
         self.watch, self.now, self.counter = LeaseWatch(A.incarnation), 100.0, 0
 
-    def pass_s(self, seconds: float, renewing: tuple[Member, ...], still: tuple[Member, ...] = ()) -> None:
+    def pass_s(
+        self, seconds: float, renewing: tuple[Member, ...], still: tuple[Member, ...] = (), *, writes: bool = True
+    ) -> None:
         for _ in range(round(seconds / LOOK_S)):
             self.now += LOOK_S
+            if writes:
+                self.watch.wrote(self.now)
             self.counter += 1
             alive = [attrs.evolve(one, counter=self.counter) for one in renewing]
             self.watch.observe([*alive, *still], self.now)
@@ -89,10 +93,33 @@ def test_while_the_store_was_away_nobody_has_lapsed() -> None:
     assert looking.lapsed == [B.incarnation]
 
 
+def test_while_the_store_takes_no_writes_nobody_has_lapsed() -> None:
+    """A full disk is read as ever, and nobody can renew."""
+    looking = Looking()
+    looking.pass_s(5, (A, B))
+    looking.pass_s(30, (), (A, B), writes=False)
+    assert looking.lapsed == []
+    looking.pass_s(LEASE_TTL_S, (A,), (B,))
+    assert looking.lapsed == [], "it has been healthy for a TTL, but not for longer"
+    looking.pass_s(LOOK_S, (A,), (B,))
+    assert looking.lapsed == [B.incarnation]
+
+
+def test_a_renewal_that_took_long_counts_from_its_sending() -> None:
+    looking = Looking()
+    looking.pass_s(5, (A, B))
+    sent = looking.now
+    looking.pass_s(LEASE_TTL_S * 2, (), (A, B), writes=False)
+    looking.watch.wrote(sent)
+    looking.pass_s(LOOK_S, (A,), (B,), writes=False)
+    assert looking.lapsed == []
+
+
 def test_the_time_that_we_were_stopped_does_not_count() -> None:
     looking = Looking()
     looking.pass_s(5, (A, B))
-    looking.now += 30.0  # SIGSTOP, and now we look again before anybody has renewed
+    looking.now += 30.0  # SIGSTOP, and now we look again before anybody else has renewed
+    looking.watch.wrote(looking.now)
     looking.watch.observe([A, attrs.evolve(B, counter=looking.counter)], looking.now)
     assert looking.lapsed == []
     looking.pass_s(LEASE_TTL_S - LOOK_S, (A,), (B,))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import attrs
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from cluster.errors import JournalFenced
@@ -66,10 +69,49 @@ async def test_the_others_see_who_has_stopped(nursery: trio.Nursery, autojump_cl
     assert mine.others() == []
 
 
-async def test_who_was_sealed_stops(autojump_clock: MockClock) -> None:
+async def test_a_store_that_takes_no_writes_makes_nobody_dead(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A full disk: everybody can look, and nobody can renew."""
+    world = MemoryWorld()
+    both = [await tenure(world, name) for name in ("a", "b")]
+    for one in both:
+        nursery.start_soon(one.run)
+    await trio.sleep(5.0)
+    world.faults.lost("journals.renew", inf)
+    for _ in range(300):
+        await trio.sleep(0.1)
+        for one in both:
+            assert one.watch.lapsed(trio.current_time()) == []
+    assert not any(one.held for one in both)
+    world.faults.back()
+    await trio.sleep(1.0)
+    assert all(one.held for one in both)
+    for _ in range(50):
+        await trio.sleep(0.1)
+        for one in both:
+            assert one.watch.lapsed(trio.current_time()) == []
+
+
+async def test_a_suspension_is_logged_whoever_asks_or_not(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    world = MemoryWorld()
+    mine = await tenure(world, "a")
+    nursery.start_soon(mine.run)
+    with capture_logs() as log:
+        world.faults.away()
+        await trio.sleep(12.0)
+        world.faults.back()
+        await trio.sleep(1.0)
+    told = [line["event"] for line in log]
+    assert told.count("node_suspended") == told.count("node_goes_on") == 1
+    assert told.count("lease_not_renewed") in (2, 3), "told at once and now and then, not ten times a second"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_who_was_sealed_stops(removed: bool, autojump_clock: MockClock) -> None:
     world = MemoryWorld()
     mine, other = await tenure(world, "a"), await tenure(world, "b")
     await other._store.journals.seal(mine.incarnation)
+    if removed:  # its rooms are elsewhere, and nobody needs its records any more
+        await other._store.journals.remove(mine.incarnation)
     with pytest.raises(JournalFenced):
         await mine.renew()
 
