@@ -4,7 +4,8 @@
                                       └─ waits in line ─► run: append ─► Append.stored
                                                             ├─ busy: the same once more, a moment later
                                                             ├─ unknown: read the position, then the same once more
-                                                            └─ fenced: JournalFenced to everybody who waits, for ever
+                                                            └─ fenced, or removed behind that: JournalFenced to
+                                                               everybody who waits, for ever
 
 `begin` neither blocks nor awaits. Records are stored in the order of their `begin` calls, each at the next position,
 or not at all, so there is no hole. How many may wait is the gate's business (`server.gate`): two ticks.
@@ -21,7 +22,7 @@ import structlog
 import trio
 
 from cluster.codec import StageRecord, encode_record
-from cluster.errors import Damaged, JournalFenced, StoreBusy, StoreUnavailable
+from cluster.errors import Damaged, JournalFenced, StoreBusy, StoreUnavailable, UnknownJournal
 from cluster.store import Journals
 
 __all__ = ["Append", "Journal", "JournalFenced", "JournalWriter", "NoJournal"]
@@ -29,6 +30,10 @@ __all__ = ["Append", "Journal", "JournalFenced", "JournalWriter", "NoJournal"]
 BUSY_WAIT_S = 0.001
 UNKNOWN_WAIT_S = 0.005
 WAIT_MAX_S = 0.1
+TELL_AFTER_S = 1.0
+"""A store that is busy for so long is worth a line in the log."""
+TELL_EVERY_S = 5.0
+"""How often the log repeats that a record waits."""
 
 log = structlog.get_logger("holdfast.journal")
 
@@ -137,7 +142,7 @@ class JournalWriter:
                 self._journals.append_now(self.incarnation, pending.position, pending.data)
                 pending.stored = True
                 return pending
-            except JournalFenced:
+            except (JournalFenced, UnknownJournal):  # only what is sealed is ever removed
                 self._fence()
             except (StoreBusy, StoreUnavailable, Damaged):
                 pass  # `run` does it again, and finds out what is there
@@ -158,7 +163,7 @@ class JournalWriter:
                 pending = self._waiting[0]
                 try:
                     await self._store(pending)
-                except JournalFenced:
+                except (JournalFenced, UnknownJournal):
                     self._fence()
                     break
                 pending.stored = True
@@ -170,7 +175,7 @@ class JournalWriter:
         raise JournalFenced(f"{self.incarnation} is sealed")
 
     async def _store(self, pending: _Pending) -> None:
-        wait_s = BUSY_WAIT_S
+        wait_s, began, told_at = BUSY_WAIT_S, trio.current_time(), float("-inf")
         while True:
             try:
                 if self._journals.direct:
@@ -178,18 +183,25 @@ class JournalWriter:
                     self._journals.append_now(self.incarnation, pending.position, pending.data)
                 else:
                     await self._journals.append(self.incarnation, pending.position, pending.data)
-                return
-            except StoreBusy:
-                pass
-            except (StoreUnavailable, Damaged) as error:
-                log.error(
-                    "journal_not_written", incarnation=self.incarnation, position=pending.position, error=str(error)
-                )
-                wait_s = max(wait_s, UNKNOWN_WAIT_S)
-                if await self._is_there(pending):
-                    return
+                break
+            except (StoreBusy, StoreUnavailable, Damaged) as error:
+                now, busy = trio.current_time(), isinstance(error, StoreBusy)
+                if now - told_at >= TELL_EVERY_S and (not busy or now - began >= TELL_AFTER_S):
+                    told_at = now
+                    self._tell("journal_not_written", pending, began, error=str(error))
+                if not busy:
+                    wait_s = max(wait_s, UNKNOWN_WAIT_S)
+                    if await self._is_there(pending):
+                        break
             await trio.sleep(wait_s)
             wait_s = min(wait_s * 2, WAIT_MAX_S)
+        if told_at >= began:
+            self._tell("journal_goes_on", pending, began)
+
+    def _tell(self, event: str, pending: _Pending, began: float, **words: str) -> None:
+        for_s = round(trio.current_time() - began, 1)
+        tell = log.error if words else log.info
+        tell(event, incarnation=self.incarnation, position=pending.position, for_s=for_s, **words)
 
     async def _is_there(self, pending: _Pending) -> bool:
         """Whether an append of unknown outcome has taken place."""

@@ -24,14 +24,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import structlog
 import trio
 
 from cluster.errors import ClusterError, Damaged, StoreBusy, StoreUnavailable, StoreUnusable
 
 BUSY_S = 5.0
+TELL_AFTER_S = 1.0
+"""What is busy for so long is worth a line in the log."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.002, 0.02
 STATEMENTS_KEPT = 64
 
+log = structlog.get_logger("holdfast.store")
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Values = Sequence[Any] | Mapping[str, Any]
@@ -191,13 +195,16 @@ def create(path: Path, kind: Kind, inserts: Sequence[tuple[str, Sequence[Any]]] 
 
 async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
     """Try again while it is busy, for BUSY_S. Raises StoreUnavailable after that, and what the attempt raises."""
-    deadline = trio.current_time() + BUSY_S
+    began, told = trio.current_time(), False
     wait_s = FIRST_WAIT_S
     while True:
         try:
             return await attempt()
         except StoreBusy as error:
-            if trio.current_time() + wait_s > deadline:
+            if not told and trio.current_time() - began >= TELL_AFTER_S:
+                told = True
+                log.warning("store_busy", error=str(error))
+            if trio.current_time() + wait_s > began + BUSY_S:
                 raise StoreUnavailable(f"{error} for {BUSY_S:g} s: end that program") from error
         await trio.sleep(wait_s)
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)

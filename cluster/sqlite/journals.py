@@ -274,7 +274,7 @@ class SqliteJournals:
         if not self._there(incarnation):
             raise UnknownJournal(f"there is no journal of {incarnation}")
         if incarnation not in self._files:
-            self._files[incarnation] = File(self._path(incarnation), JOURNAL, synced=False)
+            self._files[incarnation] = File(self._path(incarnation), JOURNAL, synced=not self.direct)
         return self._files[incarnation]
 
     def _there(self, incarnation: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from cluster.codec import decode_record
@@ -66,11 +69,17 @@ async def test_nothing_is_told_while_the_store_is_away(nursery: trio.Nursery, au
     assert await stored(store) == [1]
 
 
+@pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("direct", [True, False])
-async def test_a_sealed_one_stores_nothing_and_everybody_is_told(direct: bool, autojump_clock: MockClock) -> None:
+async def test_a_sealed_one_stores_nothing_and_everybody_is_told(
+    direct: bool, removed: bool, autojump_clock: MockClock
+) -> None:
     world = MemoryWorld()
     store, journal = await writer(world, direct=direct)
-    assert await world.store().journals.seal(ME.incarnation) == 0
+    other = world.store()
+    assert await other.journals.seal(ME.incarnation) == 0
+    if removed:  # by others who have all its rooms by now
+        await other.journals.remove(ME.incarnation)
     refused = list[str]()
 
     async def wait_for(number: int) -> None:
@@ -91,5 +100,30 @@ async def test_a_sealed_one_stores_nothing_and_everybody_is_told(direct: bool, a
         nursery.start_soon(run)
     assert sorted(refused) == ["0", "1", "run"]
     assert [append.stored for append in appends] == [False, False]
-    assert await stored(store) == []
+    assert removed or await stored(store) == []
     assert journal.begin([]).stored is False
+
+
+async def test_the_log_tells_that_records_wait_and_is_not_filled(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    store, journal = await writer(MemoryWorld())
+    nursery.start_soon(journal.run)
+    with capture_logs() as log:
+        store.faults.away()
+        append = journal.begin([])
+        await trio.sleep(30.0)
+        store.faults.back()
+        await append.wait()
+        assert [line["event"] for line in log] == ["journal_not_written"] * len(log[:-1]) + ["journal_goes_on"]
+        assert 5 <= len(log) <= 8
+        assert "unavailable" in log[0]["error"]
+        log.clear()
+        busy = store.faults.busy("journals.append", inf)
+        append = journal.begin([])
+        await trio.sleep(0.5)
+        assert log == [], "another program writes for a moment"
+        await trio.sleep(1.0)
+        assert [line["event"] for line in log] == ["journal_not_written"]
+        busy.times = 0
+        await append.wait()
