@@ -1,0 +1,192 @@
+"""A store that fails under two nodes with players: nothing is told that is not stored, nobody is taken over, sockets
+stay, and all of it goes on as soon as the store is back.
+
+Real processes, real failures: a disk that is full, writes and fsyncs that fail, files that another program has locked.
+TEST_OUTAGE_S=30 makes each last as long as that; a store that is away for 30 s is tried on the memory engine anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from cluster.codec import decode_record
+from cluster.sqlite import SqliteStore
+from tests.server import failing_syncs
+from tests.server.books import player
+from tests.server.processes import Server, serving
+
+OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "2"))
+BACK_S = 1.0
+"""Within this all goes on."""
+DISK_BYTES = 24 << 20
+RECORDS_READ = 32
+LINES_MAX = 20
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """A file system of its own, of DISK_BYTES; None where none can be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Not a byte of the folder's disk is free."""
+    filler, size = folder / "filler", 1 << 20
+    fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    try:
+        while size:
+            try:
+                os.write(fd, bytes(size))
+            except OSError:
+                size //= 2
+        yield
+    finally:
+        os.close(fd)
+        filler.unlink()
+
+
+@contextlib.contextmanager
+def files_limited(servers: list[Server]) -> Iterator[None]:
+    """No write to any file succeeds (EFBIG), as with a quota that is used up."""
+    limits = [resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE) for server in servers]
+    for server, (_, hard) in zip(servers, limits, strict=True):
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        for server, limit in zip(servers, limits, strict=True):
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limit)
+
+
+LOCKER = """
+import sqlite3, sys
+held = [sqlite3.connect(path, isolation_level=None, timeout=10) for path in sys.argv[1:]]
+for one in held:
+    one.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def locked(files: list[Path]) -> Iterator[None]:
+    """By another program, exclusively."""
+    command = [sys.executable, "-c", LOCKER, *map(str, files)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        yield
+
+
+async def stored_ticks(store: SqliteStore, room: str) -> set[int]:
+    """The ticks of a room that the newest records of its owner's journal hold."""
+    entry = await store.rooms.get(room)
+    assert entry is not None
+    (member,) = [member for member in await store.journals.members() if member.incarnation == entry.owner]
+    first, ticks = max(1, member.tip - RECORDS_READ + 1), set()
+    for position, data in enumerate(await store.journals.read(member.incarnation, first, member.tip), first):
+        for stage in decode_record(data, member.incarnation, position).stages:
+            ticks |= {int(tick) for name, tick in zip(stage.rooms, stage.ticks, strict=True) if name == room}
+    return ticks
+
+
+@attrs.frozen
+class Cluster:
+    """Two nodes, and the disk that their data is on."""
+
+    servers: list[Server]
+    data: Path
+    disk: Path | None
+    """Where it is mounted; None: it is not one of their own."""
+
+    async def withstands(self, trouble: contextlib.AbstractContextManager[object], words: str) -> None:
+        """Have the trouble befall both, with a player on each; `words`: what the log says of it."""
+        before = [len(server.log) for server in self.servers]
+        counts = [len(server.said("node_suspended")) for server in self.servers]
+        async with (
+            SqliteStore.open(self.data / "cluster") as store,
+            player(self.servers[0].address) as ann,
+            player(self.servers[1].address, own_room=True) as bob,
+        ):
+            with trouble:
+                for server, count in zip(self.servers, counts, strict=True):
+                    await server.hear("node_suspended", count + 1)
+                told = [each.told for each in (ann, bob)]
+                async with trio.open_nursery() as nursery:
+                    for each in (ann, bob):
+                        nursery.start_soon(each.hears, True, max(1, round(OUTAGE_S)))
+                assert [each.told for each in (ann, bob)] == told, "nothing is told meanwhile"
+                for each in (ann, bob):
+                    assert each.seen[-1][1] in await stored_ticks(store, each.room_id), "what was told is stored"
+            back = trio.current_time()
+            for each in (ann, bob):
+                await each.plays(1)
+            assert trio.current_time() - back <= BACK_S
+            for each in (ann, bob):
+                await each.plays()
+                assert each.has_kept_its_socket()
+                assert each.pauses == ["paused", "resumed"]
+                assert {epoch for epoch, _ in each.seen} == {1}
+            members = await store.journals.members()
+            assert {member.incarnation for member in members} == {server.incarnation for server in self.servers}
+            assert not any(member.sealed for member in members), "nobody was taken over"
+            for each in (ann, bob):
+                await each.settle()
+        for server, begun, count in zip(self.servers, before, counts, strict=True):
+            log = server.log[begun:]
+            assert any(words in line.get("error", "") for line in log), log
+            assert len(server.said("node_suspended")) == len(server.said("node_goes_on")) == count + 1
+            assert len(log) < LINES_MAX + 2 * OUTAGE_S, "the log tells, and is not filled"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with small_disk(folder / "disk") as disk:
+        data = (disk or folder) / "data"
+        with serving(folder, data, "a", "b") as servers:
+            yield Cluster(servers, data, disk)
+
+
+async def test_a_full_disk(cluster: Cluster) -> None:
+    if cluster.disk is None:
+        pytest.skip("to fill a disk it takes one of our own, and root to mount it")
+    await cluster.withstands(filled(cluster.disk), "the disk is full")
+
+
+async def test_writes_that_fail(cluster: Cluster) -> None:
+    await cluster.withstands(files_limited(cluster.servers), "check the disk")
+
+
+async def test_files_locked_by_another_program(cluster: Cluster) -> None:
+    files = sorted((cluster.data / "cluster").rglob("*.db"))
+    assert len(files) == 5
+    await cluster.withstands(locked(files), "locked by another program")
+
+
+@pytest.mark.skipif(not failing_syncs.possible(), reason="no test can answer for this kernel (seccomp)")
+async def test_syncs_that_fail(tmp_path: Path) -> None:
+    syncs, data, disk = failing_syncs.FailingSyncs(tmp_path / "socket"), tmp_path / "data", ("--journal", "disk")
+    with contextlib.closing(syncs), serving(tmp_path, data, "a", "b", options=disk, before=syncs.command) as servers:
+        await Cluster(servers, data, None).withstands(syncs.fail(), "check the disk")
+        assert syncs.refused
