@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -79,8 +80,10 @@ class Snapshot:
     saved: bytes
 
 
+_SNAPSHOT_NAMES = tuple(field.name for field in attrs.fields(Snapshot))
+_SNAPSHOT_VALUES = attrgetter(*_SNAPSHOT_NAMES)
 _SNAPSHOT_TYPES = (str, int, int, str, int, str, int, str, dict, int, bytes)
-"""Of its fields, in order."""
+"""Of a snapshot's fields, in order."""
 
 
 def encode_record(incarnation: str, position: int, stages: Sequence[StageRecord]) -> bytes:
@@ -119,15 +122,14 @@ def decode_record(data: bytes, incarnation: str, position: int) -> Record:
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """The bytes of a snapshot."""
-    return _sealed(SNAPSHOT_MAGIC + msgpack.packb(attrs.astuple(snapshot, recurse=False)))
+    return _sealed(SNAPSHOT_MAGIC + msgpack.packb(_SNAPSHOT_VALUES(snapshot)))
 
 
 def decode_snapshot(data: bytes) -> Snapshot:
     """Inverse of `encode_snapshot`; raises BadSnapshot."""
     body = _opened(data, SNAPSHOT_MAGIC, "the snapshot", BadSnapshot)
-    names = [field.name for field in attrs.fields(Snapshot)]
     try:
-        fields = dict(zip(names, body, strict=True))
+        fields = dict(zip(_SNAPSHOT_NAMES, body, strict=True))
         _check_types(fields.values(), _SNAPSHOT_TYPES)
         _check_options(fields["options"])
         return Snapshot(**fields)

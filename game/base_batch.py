@@ -91,6 +91,8 @@ class StepResult:
     """Room and target of HandOffs: stepped like any other, this was their last tick here. They are still here."""
     hashes: list[int] = attrs.field(factory=list)
     """XXH3-64 of every room's state after the tick, in row order."""
+    packed: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 0), np.uint8))
+    """What was hashed (`Rows.pack`), for `save` until rooms come or go; the next tick writes over it."""
 
 
 class BaseBatch(ABC):
@@ -131,11 +133,15 @@ class BaseBatch(ABC):
         for _, row in moves:
             self.row[self.ids[row]] = row
 
-    def save(self, room: str) -> bytes:
-        """A room's whole state as bytes (see `game.save`)."""
+    def save(self, room: str, packed: np.ndarray | None = None) -> bytes:
+        """A room's whole state as bytes (see `game.save`); `packed`: all rows as they are, where they are packed."""
         row = self._row(room)
-        one = self._one = self.rows.take([row], into=self._one)
-        saved = SavedRoom(room, int(one.tick[0]), one.pack()[0].tobytes(), self.ledgers[row], self._objects_of(row))
+        if packed is None:
+            one = self._one = self.rows.take([row], into=self._one)
+            own = one.pack()[0]
+        else:
+            own = packed[row]
+        saved = SavedRoom(room, self.tick_of(room), own.tobytes(), self.ledgers[row], self._objects_of(row))
         return pack_room(self.layout.game, saved)
 
     def save_all(self, rooms: Sequence[str]) -> list[bytes]:
@@ -233,9 +239,12 @@ class BaseBatch(ABC):
 
     def hashes(self) -> list[int]:
         """XXH3-64 over the packed bytes of every room, in row order."""
-        packed = memoryview(self.rows.pack().reshape(-1).data)
-        size, digest = self.layout.row_bytes, xxhash.xxh3_64_intdigest
-        return [digest(packed[at : at + size]) for at in range(0, size * self.rows.n, size)]
+        return self._hashed(self.rows.pack())
+
+    def _hashed(self, packed: np.ndarray) -> list[int]:
+        data, digest = memoryview(packed.reshape(-1).data), xxhash.xxh3_64_intdigest
+        size = self.layout.row_bytes
+        return [digest(data[at : at + size]) for at in range(0, size * len(packed), size)]
 
     def hash_of(self, room: str) -> int:
         """XXH3-64 over the packed bytes of one room."""
@@ -277,7 +286,8 @@ class BaseBatch(ABC):
             result.handed = [(room, target) for room, target in result.handed if room not in gone]
         for room in result.closed:
             self.close(room)
-        result.hashes = self.hashes()
+        result.packed = self.rows.pack()
+        result.hashes = self._hashed(result.packed)
         return result
 
     def _inputs_of_the_living(self, inputs: np.ndarray, result: StepResult) -> np.ndarray:

@@ -42,8 +42,8 @@ class Ledger:
     of this queue being full)."""
     outbox: dict[str, Result] = attrs.field(factory=dict)
     """Match results that the profiles have not yet confirmed, by operation id, oldest first."""
-    sizes: deque[int] = attrs.field(factory=lambda: deque(maxlen=EVENTS_KEPT), init=False)
-    """Bytes of each kept event."""
+    packed: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=EVENTS_KEPT), init=False)
+    """Each kept event as it is encoded: a room is saved far more often than its events change."""
     kept_bytes: int = attrs.field(default=0, init=False)
     dropped: tuple[int, int] = (0, -1)
     """Id of the newest event that is kept no longer; (0, -1) while all are."""
@@ -63,34 +63,35 @@ class Ledger:
     def keep(self, event: Event, digest: int) -> int:
         """Keep an event for those who come back; returns the rolling hash after it."""
         data: bytes = msgpack.packb(_fields(event))
-        self._enter(event, len(data))
+        self._enter(event, data)
         return xxhash.xxh3_64_intdigest(data, digest)
 
-    def _enter(self, event: Event, size: int) -> None:
-        if len(self.sizes) == EVENTS_KEPT:
-            self.kept_bytes -= self.sizes[0]
+    def _enter(self, event: Event, data: bytes) -> None:
+        if len(self.packed) == EVENTS_KEPT:
+            self.kept_bytes -= len(self.packed[0])
             self._drop(self.events[0])
         self.events.append(event)
-        self.sizes.append(size)
-        self.kept_bytes += size
-        while self.kept_bytes > EVENTS_KEPT_BYTES and len(self.sizes) > 1:
+        self.packed.append(data)
+        self.kept_bytes += len(data)
+        while self.kept_bytes > EVENTS_KEPT_BYTES and len(self.packed) > 1:
             self._drop(self.events.popleft())
-            self.kept_bytes -= self.sizes.popleft()
+            self.kept_bytes -= len(self.packed.popleft())
 
     def _drop(self, event: Event) -> None:
         self.dropped = event.tick, event.index
 
     def encode(self) -> bytes:
         """Canonical bytes."""
-        data: bytes = msgpack.packb(
-            [
-                [p and (p.account, p.name, p.join_id, _ordered(p.profile)) for p in self.players],
-                [_fields(event) for event in self.events],
-                [_ordered(attrs.astuple(result, recurse=False)) for result in self.outbox.values()],
-                self.dropped,
-            ]
-        )
-        return data
+        packer = msgpack.Packer()
+        parts = [
+            packer.pack_array_header(4),
+            packer.pack([p and (p.account, p.name, p.join_id, _ordered(p.profile)) for p in self.players]),
+            packer.pack_array_header(len(self.packed)),
+            *self.packed,
+            packer.pack([_ordered(attrs.astuple(result, recurse=False)) for result in self.outbox.values()]),
+            packer.pack(self.dropped),
+        ]
+        return b"".join(parts)
 
     @classmethod
     def decode(cls, data: bytes) -> Ledger:
@@ -104,7 +105,7 @@ class Ledger:
             for _ in range(reader.read_array_header()):
                 begin = reader.tell()
                 tick, index, kind, told, *seat = reader.unpack()
-                ledger._enter(Event(tick, index, kind, tuple(told), *seat), reader.tell() - begin)
+                ledger._enter(Event(tick, index, kind, tuple(told), *seat), data[begin : reader.tell()])
             ledger.outbox = {fields[0]: Result(*fields) for fields in reader.unpack()}
             tick, index = reader.unpack()
             ledger.dropped = int(tick), int(index)

@@ -7,7 +7,7 @@ import pytest
 from game.api import Game
 from game.arena import Arena
 from game.batch import Batch
-from game.commands import Join
+from game.commands import Close, Join
 from game.errors import BadRoomData, GameError
 from game.object_batch import batch_for
 from game.save import read_header
@@ -53,6 +53,17 @@ def test_many_at_once_are_as_one_by_one(game: Game) -> None:
     assert twin.load_all([]) == []
     assert twin.save_all(some) == saved
     assert [twin.hash_of(room) for room in some] == [batch.hash_of(room) for room in some]
+
+
+@pytest.mark.parametrize("game", [Tally(), Pile()], ids=["rows", "objects"])
+def test_rows_that_the_tick_has_packed_are_saved_as_they_are(game: Game) -> None:
+    batch = batch_for(game)
+    rooms = [f"r{number}" for number in range(3)]
+    for number, room in enumerate(rooms):
+        batch.open(room, number)
+    result = batch.step(tick(batch, Join("r1", "ann", "Ann", "j"), Close("r0")))  # r2 has moved
+    assert [batch.save(room, result.packed) for room in batch.ids] == [batch.save(room) for room in batch.ids]
+    assert result.hashes == [batch.hash_of(room) for room in batch.ids]
 
 
 def test_many_at_once_are_all_taken_or_none(saved: bytes) -> None:
