@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from holdfast.bench.codec import codec
+from holdfast.bench.journal import journal
+from holdfast.bench.recovery import recovery
 
 
 @click.group()
@@ -13,3 +15,5 @@ def bench() -> None:
 
 
 bench.add_command(codec)
+bench.add_command(journal)
+bench.add_command(recovery)
