@@ -171,6 +171,8 @@ class Host:
             for room, target in result.handed:
                 self._stop(stage, room, target, outcome)
             outcome.snapshots.extend(services.snapshots.take(stage, services.journal.position))
+            for room, error in services.snapshots.hopeless(stage):
+                self.seating.unseen.append((stage, room, Failure(error)))
         self._gate.hold(append, lambda: self._release(outcome))
 
     # -- behind the gate ----------------------------------------------------------------------------------------------

@@ -1,17 +1,20 @@
 """Housekeeping: this node's rows in the directory, and what may be thrown away because nothing needs it any more.
 
     a room opens ─► its row, before tick 0            a room has ended, stored ─► its row and snapshots go
-    now and then ─► our journal is cut behind the oldest snapshot that a room of ours keeps
-                    rooms that are well lose attempts and strikes; chains lose the spans before the oldest snapshot
-                    dead journals that no chain names any more are removed
+    now and then ─► rooms that are well lose attempts and strikes; rows tell how many players there are
+                    chains lose the spans before a room's oldest snapshot
+                    our journal is cut behind every chain that names it, whoever owns the room now
+                    dead journals that no chain names any more are removed, a while after their seal
 
-All of it can be done again: what fails is tried at the next turn.
+What a room needs of our journal is read from its row: from our first span on, or from its oldest snapshot on where we
+know it. A room that is on its way here or away, that others own by now, or whose end is not stored yet, has its row and
+is safe. All of it can be done again: what fails is tried at the next turn.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import attrs
 import structlog
@@ -28,6 +31,10 @@ from server.tenure import Tenure
 
 EVERY_S = 1.0
 CLEAN_EVERY_S = 5.0
+REMOVE_AFTER_S = 30.0
+"""After we have seen a seal: its journal stays while somebody may still be giving the dead one a room."""
+PLAYERS_ROWS_MAX = 64
+"""Rows that are written in one turn because their numbers of players are off by a quarter or more."""
 WELL_TICKS = 16
 """So many ticks prove that a room that was taken over is well."""
 
@@ -46,6 +53,8 @@ class Housekeeping:
         self._tenure = tenure
         self._journal = journal
         self._snapshots = snapshots
+        self._sealed: dict[str, float] = {}
+        """When we have first seen that an incarnation is sealed."""
         self._ended: deque[RoomEntry] = deque()
         self._forgetting = trio.Lock()
         self._came = trio.Event()
@@ -56,8 +65,12 @@ class Housekeeping:
         return self._journal.position + 1
 
     async def enter(self, entry: RoomEntry) -> None:
-        """Write a new room's row. Raises ClusterError."""
-        await self._store.rooms.create(entry)
+        """Write a new room's row. Raises ClusterError; what is not known to be written then is taken back later."""
+        try:
+            await self._store.rooms.create(entry)
+        except ClusterError:
+            self.ended(entry)
+            raise
 
     def ended(self, entry: RoomEntry) -> None:
         """A room has ended, and that is stored."""
@@ -74,13 +87,12 @@ class Housekeeping:
             self._came = trio.Event()
             try:
                 await self.forget_ended()
-                await self._prune(rooms())
                 for room in list(rooms()):
                     if room.ticked >= WELL_TICKS:
                         await self.well(room)
                 if trio.current_time() - cleaned_at >= CLEAN_EVERY_S:
                     cleaned_at = trio.current_time()
-                    await self._clean(rooms())
+                    await self._clean(list(rooms()))
             except ClusterError as error:
                 log.warning("housekeeping_failed", error=str(error))
                 await trio.sleep(EVERY_S)
@@ -91,7 +103,7 @@ class Housekeeping:
             while self._ended:
                 entry = self._ended[0]
                 if await self._store.rooms.delete(entry):
-                    await self._store.snapshots.delete([entry.room])
+                    await self._snapshots.delete(entry.room)
                 self._ended.popleft()
 
     async def well(self, room: Room) -> None:
@@ -100,46 +112,60 @@ class Housekeeping:
         if entry.attempts or entry.strikes:
             await self._replace(room, attrs.evolve(entry, attempts=0, strikes=0))
 
-    async def _prune(self, rooms: Iterable[Room]) -> None:
-        """Cut our journal behind the oldest snapshot that is kept."""
+    async def _clean(self, rooms: Sequence[Room]) -> None:
+        """Bring rows up to date, cut our journal, remove dead ones."""
+        here = {room.id for room in rooms}
+        await self._refresh(rooms)
         if self._keep_journals:
             return
+        position, now = self._journal.position, trio.current_time()  # rows that come from now on need what comes now
+        sealed = {member.incarnation for member in self._tenure.members if member.sealed}
+        self._sealed = {incarnation: self._sealed.get(incarnation, now) for incarnation in sealed}
+        entries = await self._store.rooms.entries()
+        await self._prune(entries, here, position)
+        dead = {incarnation for incarnation, since in self._sealed.items() if now - since >= REMOVE_AFTER_S}
+        for incarnation in sorted(dead - referenced(entries)):
+            await self._store.journals.remove(incarnation)
+            log.info("journal_removed", incarnation=incarnation)
+
+    async def _prune(self, entries: Iterable[RoomEntry], here: Container[str], position: int) -> None:
+        """Cut our journal behind every chain that names it, no further than `position`."""
         me = self._tenure.incarnation
-        kept = [self._kept(room, me) for room in rooms]
-        through = min(prune_through(me, kept), self._journal.position) if kept else self._journal.position
+        holds = [Kept(me, held) for entry in entries if (held := self._held(entry, here)) is not None]
+        through = min(prune_through(me, holds), position) if holds else position
         if through > self.pruned_through:
             while not await self._store.journals.prune(me, through):
                 await trio.lowlevel.checkpoint()
             self.pruned_through = through
 
-    def _kept(self, room: Room, me: str) -> Kept:
-        """From where on a room needs our journal."""
-        oldest = self._snapshots.oldest(room.id)
+    def _held(self, entry: RoomEntry, here: Container[str]) -> int | None:
+        """Position behind which a room needs our journal; None when it does not."""
+        me = self._tenure.incarnation
+        oldest = self._snapshots.oldest(entry.room) if entry.room in here else None
         if oldest is not None and oldest.incarnation == me:
-            return Kept(me, oldest.position)
-        return Kept(me, room.entry.chain[-1].first - 1)
+            return oldest.position
+        firsts = [span.first for span in entry.chain if span.incarnation == me and span.first]
+        return min(firsts) - 1 if firsts else None
 
-    async def _clean(self, rooms: Iterable[Room]) -> None:
-        """Shorten chains, and remove journals that none names."""
-        for room in list(rooms):
-            await self._refresh(room)
-        dead = {member.incarnation for member in self._tenure.members if member.sealed}
-        if dead and not self._keep_journals:
-            needed = referenced(await self._store.rooms.entries())
-            for incarnation in sorted(dead - needed):
-                await self._store.journals.remove(incarnation)
-                log.info("journal_removed", incarnation=incarnation)
-
-    async def _refresh(self, room: Room) -> None:
-        """Bring a room's row up to date: shorter chain, players."""
-        entry = new = room.entry
-        oldest = self._snapshots.oldest(room.id)
-        if oldest is not None:
-            new = trimmed(new, oldest.epoch, oldest.position)
-        if new != entry:
-            await self._replace(room, attrs.evolve(new, players=room.taken_seats))
+    async def _refresh(self, rooms: Iterable[Room]) -> None:
+        """Bring rooms' rows up to date: shorter chains, players."""
+        counted = 0
+        for room in rooms:
+            entry, players = room.entry, room.taken_seats
+            oldest = self._snapshots.oldest(room.id)
+            new = entry if oldest is None else trimmed(entry, oldest.epoch, oldest.position)
+            if new is entry and counted < PLAYERS_ROWS_MAX and abs(players - entry.players) * 4 > entry.players:
+                counted += 1
+                new = attrs.evolve(entry, players=players)
+            if new is not entry:
+                await self._replace(room, attrs.evolve(new, players=players))
 
     async def _replace(self, room: Room, new: RoomEntry) -> None:
+        """Write a room's row anew. Where it is another one by now (a write of unknown outcome), know that one."""
         entry, new = room.entry, attrs.evolve(new, version=room.entry.version + 1)
-        if await self._store.rooms.replace(entry, new) and room.entry is entry:
-            room.entry = new
+        if await self._store.rooms.replace(entry, new):
+            found: RoomEntry | None = new
+        else:
+            found = await self._store.rooms.get(room.id)
+        if found is not None and room.entry is entry and (found.owner, found.epoch) == (entry.owner, entry.epoch):
+            room.entry = found

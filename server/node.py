@@ -208,7 +208,9 @@ class _Node:
             held=held,
             rooms_max=settings.rooms_max,
         )
-        self.handoffs = HandOffs(store, self.tenure, self.lobby, self.registry, self.snapshots, self.housekeeping)
+        self.handoffs = HandOffs(
+            store, self.tenure, self.lobby, self.registry, self.snapshots, self.housekeeping, recovery.under_way
+        )
         self.tls, self.profiles = tls, profiles
 
     async def run(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
@@ -311,9 +313,7 @@ class _Node:
         try:
             await self.journal.settled()
             position = self.journal.position
-            await self.snapshots.write(
-                [self.snapshots.of(room.stage, room.id, position) for room in self._rooms() if not room.closing]
-            )
+            await self.snapshots.write([self.snapshots.of(room.stage, room.id, position) for room in self._rooms()])
             await self.housekeeping.forget_ended()
             await self.store.journals.seal(self.identity.incarnation)
         except ClusterError as error:

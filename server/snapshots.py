@@ -4,6 +4,9 @@
 
 The store keeps the last three of a room. `kept` knows them, too: from the oldest on the journal is needed, nothing
 before (`server.housekeeping` cuts it there).
+
+A room that cannot be saved, or whose snapshot the store refuses while it takes others', pins the journal: an alarm each
+time, and after REFUSED_MAX times in a row the room is `hopeless`: its host quarantines it, with its state as evidence.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from cluster.codec import Snapshot, encode_snapshot
 from cluster.errors import ClusterError
 from cluster.model import StoredSnapshot
 from cluster.store import SNAPSHOTS_KEPT, Store
+from game.errors import GAME_FAULTS
 from server.stage import Stage
 
 SNAPSHOT_S = 5.0
@@ -26,17 +30,29 @@ TAKEN_MAX = 16
 """Snapshots that one tick of a stage takes; more are not due unless it has more than 16 rooms a tick and 5 s."""
 WAITING_MAX = 2048
 PUT_MAX = 64
+REFUSED_MAX = 12
+"""Turns of a room, a minute at the usual rate."""
 PUT_EVERY_S = 0.1
 RETRY_S = 1.0
 
 log = structlog.get_logger("holdfast.snapshots")
 
 
+@attrs.define
+class _Refused:
+    """A room without snapshots: how often in a row, and why."""
+
+    error: BaseException
+    times: int = 0
+    written: int = 0
+    """What had been written of others when it was refused last."""
+
+
 class Snapshots:
     """Takes and writes snapshots. `run` must be running."""
 
     def __init__(self, store: Store, incarnation: str, every_s: float = SNAPSHOT_S) -> None:
-        self.kept: dict[str, deque[Snapshot]] = {}
+        self.kept: dict[str, list[Snapshot]] = {}
         """Of each room the newest that are stored, oldest first; without their bytes."""
         self.missed = 0
         """Snapshots that found the queue full; the room's next turn makes up for it."""
@@ -44,6 +60,11 @@ class Snapshots:
         self._incarnation = incarnation
         self._every_s = every_s
         self._waiting: deque[Snapshot] = deque()
+        self._alone = 0  # so many of those that wait are written one by one, to find the one that is refused
+        self._writing: set[str] = set()
+        self._putting = trio.Lock()
+        self._written = 0
+        self._refused: dict[str, _Refused] = {}
         self._owed: dict[Stage, float] = {}
         self._turn: dict[Stage, int] = {}
         self._came = trio.Event()
@@ -58,7 +79,21 @@ class Snapshots:
             return []
         turn = self._turn.get(stage, 0)
         self._turn[stage] = turn + count
-        return [self.of(stage, rooms[at % len(rooms)], position) for at in range(turn, turn + count)]
+        found = []
+        for at in range(turn, turn + count):
+            room = rooms[at % len(rooms)]
+            try:
+                found.append(self.of(stage, room, position))
+            except GAME_FAULTS as error:
+                self._refuse(room, error)
+        return found
+
+    def hopeless(self, stage: Stage) -> list[tuple[str, BaseException]]:
+        """Rooms of this stage that cannot be snapshot, and why; each is told once."""
+        if not self._refused:
+            return []
+        found = [room for room, one in self._refused.items() if one.times >= REFUSED_MAX and room in stage.batch.row]
+        return [(room, self._refused.pop(room).error) for room in found]
 
     def of(self, stage: Stage, room: str, position: int) -> Snapshot:
         """A snapshot of a room as it is now, after the record at `position`."""
@@ -92,8 +127,17 @@ class Snapshots:
         return kept[0] if kept is not None and len(kept) == SNAPSHOTS_KEPT else None
 
     def forget(self, room: str) -> None:
-        """The room is not ours any more."""
+        """The room is not ours any more: what waits of it is not written."""
         self.kept.pop(room, None)
+        self._refused.pop(room, None)
+        self._writing.discard(room)
+        if any(snapshot.room == room for snapshot in self._waiting):
+            self._waiting = deque(snapshot for snapshot in self._waiting if snapshot.room != room)
+
+    async def delete(self, room: str) -> None:
+        """Delete all snapshots of a room that is forgotten, also those that are being written. Raises ClusterError."""
+        async with self._putting:
+            await self._store.snapshots.delete([room])
 
     async def run(self) -> None:
         """Write what waits, for ever."""
@@ -101,22 +145,57 @@ class Snapshots:
             await self._came.wait()
             self._came = trio.Event()
             while self._waiting:
-                some = [self._waiting.popleft() for _ in range(min(PUT_MAX, len(self._waiting)))]
-                try:
-                    await self.write(some)
-                except ClusterError as error:
-                    log.error("snapshots_not_written", rooms=len(some), error=str(error))
-                    await trio.sleep(RETRY_S)  # these are lost; the rooms' next turns make up for it
+                await self._write_some()
             await trio.sleep(PUT_EVERY_S)
+
+    async def _write_some(self) -> None:
+        """Those that wait for longest; one by one after a failure."""
+        count = min(1 if self._alone else PUT_MAX, len(self._waiting))
+        some = [self._waiting.popleft() for _ in range(count)]
+        self._alone = max(0, self._alone - 1)
+        self._writing = {snapshot.room for snapshot in some}
+        try:
+            async with self._putting:
+                await self._put(some)
+        except ClusterError as error:
+            log.error("snapshots_not_written", rooms=count, error=str(error))
+            if count > 1:
+                self._waiting.extendleft(s for s in reversed(some) if s.room in self._writing)
+                self._alone = count
+            elif self._writing:  # it is lost; the room's next turn makes up for it
+                self._refuse_write(some[0].room, error)
+            await trio.sleep(RETRY_S)
+        else:
+            self._written += count
+            for snapshot in some:
+                if snapshot.room in self._writing:
+                    self.know(snapshot)
 
     async def write(self, snapshots: Iterable[Snapshot]) -> None:
         """Write snapshots now. Raises ClusterError."""
         some = list(snapshots)
-        await self._store.snapshots.put([StoredSnapshot(s.room, s.epoch, s.tick, encode_snapshot(s)) for s in some])
+        await self._put(some)
         for snapshot in some:
             self.know(snapshot)
 
     def know(self, snapshot: Snapshot) -> None:
-        """This one is in the store."""
-        kept = self.kept.setdefault(snapshot.room, deque(maxlen=SNAPSHOTS_KEPT))
-        kept.append(attrs.evolve(snapshot, saved=b""))
+        """This one is in the store, which keeps the newest by epoch and tick."""
+        kept = {(one.epoch, one.tick): one for one in self.kept.get(snapshot.room, ())}
+        kept[snapshot.epoch, snapshot.tick] = attrs.evolve(snapshot, saved=b"")
+        self.kept[snapshot.room] = [kept[key] for key in sorted(kept)][-SNAPSHOTS_KEPT:]
+        self._refused.pop(snapshot.room, None)
+
+    async def _put(self, some: Sequence[Snapshot]) -> None:
+        await self._store.snapshots.put([StoredSnapshot(s.room, s.epoch, s.tick, encode_snapshot(s)) for s in some])
+
+    def _refuse_write(self, room: str, error: ClusterError) -> None:
+        """The store has refused a room's snapshot alone. That is the room's fault only when the store took others'
+        since it was refused last: a store that is away refuses all."""
+        refused = self._refused.setdefault(room, _Refused(error, written=self._written))
+        if refused.times == 0 or self._written > refused.written:
+            self._refuse(room, error)
+
+    def _refuse(self, room: str, error: BaseException) -> None:
+        refused = self._refused.setdefault(room, _Refused(error))
+        refused.error, refused.times, refused.written = error, refused.times + 1, self._written
+        log.error("snapshot_refused", room=room, times=refused.times, of=REFUSED_MAX, error=str(error))

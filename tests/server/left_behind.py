@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from cluster.codec import Snapshot
 from cluster.journal import JournalWriter
 from cluster.memory import MemoryStore, MemoryWorld
 from cluster.model import Member, RoomEntry, Span, new_incarnation
@@ -29,7 +30,7 @@ from server.registry import Registry
 from server.rescue import Rescuer
 from server.rooms import Room
 from server.row_stage import RowStage
-from server.snapshots import Snapshots
+from server.snapshots import SNAPSHOT_S, Snapshots
 from server.tenure import Tenure
 from tests.server.games import Counter
 from tests.server.helpers import FakeDatagrams
@@ -102,21 +103,31 @@ class Dead:
 class Survivor:
     """A node that rescues."""
 
-    def __init__(self, world: MemoryWorld, folder: Path, name: str, game: RowGame | None = None) -> None:
+    def __init__(
+        self,
+        world: MemoryWorld,
+        folder: Path,
+        name: str,
+        game: RowGame | None = None,
+        *,
+        snapshot_s: float = SNAPSHOT_S,
+        hold_s: float = 1.0,
+        keep_journals: bool = False,
+    ) -> None:
+        self.name = name
         self.game = game or Counter()
         self.store: MemoryStore = world.store()
         self.incarnation = new_incarnation(name)
         self.metrics = Metrics()
         self.evidence = EvidenceFolder(folder / name)
         self.journal = JournalWriter(self.store.journals, self.incarnation)
-        self.tenure = Tenure(
-            self.store,
-            lambda counter: Member(incarnation=self.incarnation, node=name, host="", port=1, counter=counter),
-            self.incarnation,
+        self.tenure = Tenure(self.store, self.member, self.incarnation)
+        self.snapshots = Snapshots(self.store, self.incarnation, snapshot_s)
+        self.housekeeping = Housekeeping(
+            self.store, self.tenure, self.journal, self.snapshots, keep_journals=keep_journals
         )
-        self.snapshots = Snapshots(self.store, self.incarnation)
-        self.housekeeping = Housekeeping(self.store, self.tenure, self.journal, self.snapshots)
         self.registry = Registry(self.store, self.tenure, Tickets(bytes(32)), 1.0, lambda room: room in self.rooms)
+        self.held = HeldSeats()
         services = Services(
             right=self.tenure,
             journal=self.journal,
@@ -125,12 +136,12 @@ class Survivor:
             datagrams=FakeDatagrams(),  # type: ignore[arg-type]
             metrics=self.metrics,
             evidence=self.evidence,
-            held=HeldSeats(),
-            stopped=lambda entry, target, snapshot: None,
+            held=self.held,
+            stopped=self.stopped,
             left=self.registry.left,
             deliver=lambda game, room, results: None,
         )
-        self.host = Host(self.game, RowStage, services, spec="counter", phases=2, hold_s=1.0)
+        self.host = Host(self.game, RowStage, services, spec="counter", phases=2, hold_s=hold_s)
         self.recovery = Recovery(
             self.store,
             self.incarnation,
@@ -142,6 +153,13 @@ class Survivor:
             self.metrics,
         )
         self.rescuer = Rescuer(self.store, self.tenure, self.housekeeping, self.recovery)
+
+    def member(self, counter: int) -> Member:
+        """What its lease tells."""
+        return Member(incarnation=self.incarnation, node=self.name, host="", port=1, counter=counter)
+
+    def stopped(self, entry: RoomEntry, target: str, snapshot: Snapshot) -> None:
+        """Who rescues gives nothing away."""
 
     @property
     def rooms(self) -> Mapping[str, Room]:

@@ -1,0 +1,188 @@
+"""Several nodes in one process, on one store in memory: all of a node but its sockets, on a clock that jumps.
+
+`Node.kill` is SIGKILL: nothing of it runs any more, and its handle of the store is closed. What really happened is in
+the journals: `history` reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from cluster.codec import decode_record, decode_snapshot
+from cluster.memory import MemoryWorld
+from cluster.model import Member, RoomEntry, SessionRecord
+from game.api import RowGame
+from netcode.realtime import ServerEnd
+from netcode.seal import Suite
+from netcode.session import Session
+from server.handoff import HandOffs
+from server.lobby import Lobby
+from server.rooms import Room
+from server.stage import Stage
+from tests.server.helpers import FakeLink
+from tests.server.left_behind import Survivor
+
+HOLD_S = 1000.0
+LONG_S = 60.0
+STEP_S = 0.001
+
+
+class Node(Survivor):
+    """A node that does everything. Seats are held for so long that rooms stay."""
+
+    def __init__(
+        self, world: MemoryWorld, folder: Path, name: str, game: RowGame | None = None, *, snapshot_s: float = 1.0
+    ) -> None:
+        super().__init__(world, folder, name, game, snapshot_s=snapshot_s, hold_s=HOLD_S)
+        self.world = world
+        self.lobby = Lobby(
+            {self.game.name: self.host},
+            registry=self.registry,
+            tenure=self.tenure,
+            housekeeping=self.housekeeping,
+            held=self.held,
+            rooms_max=100,
+        )
+        self.handoffs = HandOffs(
+            self.store,
+            self.tenure,
+            self.lobby,
+            self.registry,
+            self.snapshots,
+            self.housekeeping,
+            self.recovery.under_way,
+        )
+        self.ticking = trio.CancelScope()
+        self.scope = trio.CancelScope()
+        self._sessions = 0
+
+    def member(self, counter: int) -> Member:
+        """What its lease tells."""
+        draining, rooms = self.tenure.draining, len(self.rooms)
+        return attrs.evolve(super().member(counter), host=self.name, draining=draining, rooms=rooms)
+
+    def stopped(self, *given: Any) -> None:
+        """A room has made its last tick here."""
+        self.handoffs.stopped(*given)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Live, until it is killed."""
+        await self.tenure.start()
+        with self.scope:
+            async with trio.open_nursery() as nursery:
+                for task in (
+                    self.tenure.run,
+                    self.journal.run,
+                    self.evidence.run,
+                    self.snapshots.run,
+                    partial(self.housekeeping.run, lambda: list(self.rooms.values())),
+                    self.rescuer.run,
+                    self.handoffs.run,
+                    self._tick,
+                ):
+                    nursery.start_soon(task)
+                task_status.started()
+
+    async def _tick(self) -> None:
+        with self.ticking:
+            await self.host.run()
+
+    async def kill(self) -> None:
+        """It is no more, from one moment to the next."""
+        self.scope.cancel()
+        await self.store.aclose()
+
+    async def open(self, players: int = 1, **options: int) -> Room:
+        """A new room, and players who sit in it from its first tick on."""
+        rooms = self.host.rooms
+        entry = rooms.draft(options, private=False, account="", owner=self.incarnation, first=self.housekeeping.next)
+        await self.housekeeping.enter(entry)
+        room = rooms.open(entry)
+        for _ in range(players):
+            self.join(room)
+        return room
+
+    def join(self, room: Room) -> FakeLink:
+        """A player asks for a seat; what it is told."""
+        self._sessions += 1
+        link, name = FakeLink(), f"{self.name}{self._sessions}"
+        end = ServerEnd(self._sessions, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
+        session = Session(name, name, "", b"", end, 0.0, 0.0, link, by_datagram=False)
+        session.record = SessionRecord(session=name, account=name, name="", secret_hash=b"")
+        self.host.seating.join(session, room, 1, f"join {name}")
+        return link
+
+    @property
+    def positions(self) -> list[int]:
+        """The records that its journal still has."""
+        return sorted(self.world.journals[self.incarnation].records)
+
+
+@contextlib.asynccontextmanager
+async def living(*nodes: Node) -> AsyncIterator[None]:
+    """Nodes that know of each other."""
+    with trio.fail_after(1000.0):
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                await nursery.start(node.run)
+            await trio.sleep(1.0)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def until(test: Any, within_s: float = LONG_S) -> float:
+    """Wait until `test()` holds; seconds that it took."""
+    began = trio.current_time()
+    with trio.fail_after(within_s):
+        while not test():  # noqa: ASYNC110 - a step of the test's clock
+            await trio.sleep(STEP_S)
+    return trio.current_time() - began
+
+
+@attrs.frozen(order=True)
+class Ticked:
+    """A tick of a room, as a journal has it."""
+
+    epoch: int
+    tick: int
+    node: str
+    position: int
+
+
+def history(world: MemoryWorld, room: str) -> list[Ticked]:
+    """Every tick of a room that is in any journal, by epoch."""
+    found = []
+    for incarnation, journal in world.journals.items():
+        for position, data in journal.records.items():
+            for stage in decode_record(data, incarnation, position).stages:
+                for name, epoch, tick in zip(stage.rooms, stage.epochs.tolist(), stage.ticks.tolist(), strict=True):
+                    if name == room:
+                        found.append(Ticked(epoch, tick, journal.member.node, position))
+    return sorted(found)
+
+
+def is_one_line(ticks: list[Ticked]) -> bool:
+    """Whether no tick was made twice, none left out and none later under a lower epoch: one owner after the other."""
+    return [one.tick for one in ticks] == list(range(ticks[0].tick, ticks[0].tick + len(ticks)))
+
+
+def row(world: MemoryWorld, room: str) -> RoomEntry:
+    """A room's row in the directory."""
+    return world.rooms[room]
+
+
+def stored(world: MemoryWorld, room: str) -> list[int]:
+    """The ticks of the snapshots that the store keeps of a room."""
+    return [decode_snapshot(data).tick for _, data in sorted(world.snapshots.get(room, {}).items())]
+
+
+def stage_of(node: Node) -> Stage:
+    """The first stage of a node that has a room."""
+    return next(stage for stage in node.host.rooms.stages if len(stage.batch))
