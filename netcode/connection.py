@@ -66,6 +66,11 @@ class Connection:
         self._heard_at = trio.current_time()
         self._unread: list[Message | bytes] = []
 
+    @property
+    def peer(self) -> tuple[str, int]:
+        """The server's address and port."""
+        return self._link.peer
+
     async def enter(self, request: messages.Login | messages.Resume) -> messages.Welcome:
         """Say who we are. Raises ConnectionEnded when the server refuses, or does not answer, and Redirected."""
         hello = messages.Hello(protocol=PROTOCOL, agent="holdfast python")

@@ -229,19 +229,25 @@ class Lifeline:
                 self.missing = True
 
     async def _seek(self, scope: trio.CancelScope, redirect: messages.Redirect | None) -> None:
-        backoff = Backoff(random.random)
+        backoff, places = Backoff(random.random), self._others_first()
         with scope:
             while True:
                 ticket = b"" if redirect is None else redirect.ticket
                 try:
-                    await self._enter(self._resume(above=self._owner.epoch(), ticket=ticket), redirect)
+                    await self._enter(self._resume(above=self._owner.epoch(), ticket=ticket), redirect, places)
                     break
                 except (OSError, NetcodeError):
-                    redirect = None
+                    redirect, places = None, [*places[1:], places[0]]
                     await trio.sleep(backoff.next_s())
         if self._standby is scope:
             self._standby, self._told = None, False
             self.changed()
+
+    def _others_first(self) -> Sequence[Place]:
+        """The addresses, with that of the present connection at the end: its node may have lost touch with the store,
+        and answer all the same."""
+        here = None if self.connection is None else self.connection.peer
+        return sorted(self._places, key=lambda place: (place.host, place.port) == here)
 
     def _resume(self, above: int = 0, ticket: bytes = b"") -> messages.Resume:
         tick, index = self._owner.last_event()
@@ -254,9 +260,15 @@ class Lifeline:
             ticket=ticket,
         )
 
-    async def _enter(self, entry: messages.Login | messages.Resume, to: messages.Redirect | None = None) -> None:
-        """Enter where we are told to, or anywhere; a connection that there is makes way behind the welcome."""
-        connection, welcome = await self._reach(entry, to)
+    async def _enter(
+        self,
+        entry: messages.Login | messages.Resume,
+        to: messages.Redirect | None = None,
+        places: Sequence[Place] = (),
+    ) -> None:
+        """Enter where we are told to, or at one of `places` (anywhere); a connection that there is makes way behind the
+        welcome."""
+        connection, welcome = await self._reach(entry, to, places or self._places)
         before, self.connection = self.connection, connection
         if before is not None:
             before.requests.end(ProtocolError(ErrorCode.TIMED_OUT, LOST_UNDER_WAY))
@@ -266,11 +278,11 @@ class Lifeline:
         self.changed()
 
     async def _reach(
-        self, entry: messages.Login | messages.Resume, to: messages.Redirect | None
+        self, entry: messages.Login | messages.Resume, to: messages.Redirect | None, places: Sequence[Place]
     ) -> tuple[Connection, messages.Welcome]:
         for _ in range(HOPS_MAX + 1):
-            places = self._places if to is None else [place_of(to.host, to.port, self._places)]
-            connection = Connection(await reach(places, self._nursery), self._transport)
+            there = places if to is None else [place_of(to.host, to.port, self._places)]
+            connection = Connection(await reach(there, self._nursery), self._transport)
             try:
                 return connection, await connection.enter(entry)
             except Redirected as sent:
@@ -286,7 +298,7 @@ class Lifeline:
 
     async def _come_back(self, lost: ConnectionEnded, patience_s: float) -> ConnectionEnded | None:
         """Take the session up again, or log in anew; returns why not, otherwise."""
-        backoff, last = Backoff(random.random), str(lost)
+        backoff, last, places = Backoff(random.random), str(lost), self._others_first()
         entry: messages.Login | messages.Resume = self._resume()
         if lost.code is ErrorCode.SESSION_GONE and not lost.again and self._login is not None:
             entry = self._login
@@ -295,7 +307,7 @@ class Lifeline:
                 await trio.sleep(backoff.next_s())
                 try:
                     with trio.fail_after(ATTEMPT_S):
-                        await self._enter(entry)
+                        await self._enter(entry, None, places)
                 except ConnectionEnded as refused:
                     last = str(refused)
                     if not refused.again:
@@ -308,5 +320,6 @@ class Lifeline:
                     last = str(error) or type(error).__name__
                 else:
                     return None
+                places = [*places[1:], places[0]]
         text = f"{lost}; the session could not be taken up again within {patience_s:g} s: {last}"
         return ConnectionEnded(lost.code, text, again=False)

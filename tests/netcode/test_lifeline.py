@@ -307,6 +307,44 @@ async def test_a_room_that_is_heard_again_goes_on_over_the_connection_that_was_k
         await client.leave()
 
 
+async def test_of_several_addresses_the_others_are_asked_first_for_a_room_that_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node that has lost touch with its store lets clients in all the same, and then has nothing to say."""
+    monkeypatch.setattr("netcode.seated.SILENT_S", 0.05)
+    asked: list[str] = []
+
+    async def falls_silent(stage: Stage) -> None:
+        await stage.enter(answer=KEPT)
+        await stage.grant(seated())
+        await stage.hear(messages.Chat)
+        stage.link.write(frame(101))
+        await stage.stay()
+
+    async def hangs(stage: Stage) -> None:
+        asked.append("the same")
+        await stage.stay()
+
+    async def has_it(stage: Stage) -> None:
+        asked.append("another")
+        await stage.enter(messages.Resume, RESUMED)
+        stage.say(seated(resumed=True, epoch=1))
+        await stage.stay()
+
+    async with (
+        listening(falls_silent, hangs) as one,
+        listening(has_it) as other,
+        connect(f"{one},{other}", transport="tcp") as client,
+    ):
+        room: SeatedRoom = await client.join("drift")
+        pauses = Heard(client)
+        await client.chat("play")
+        with trio.fail_after(5):
+            while room.epoch < 1:
+                await client._lifeline.change()
+        assert (pauses.told, asked, client.room) == (["pause", "resume"], ["another"], room)
+
+
 async def test_a_server_with_another_certificate_is_not_told_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening(first) as server, connect(server, transport="tcp") as client:
         await client.join("drift")
