@@ -3,7 +3,7 @@
     busy      StoreBusy, nothing was written           (operations that write; the others pass it by)
     lost      StoreUnavailable, nothing was written
     unknown   StoreUnavailable, and yet it was written
-    delay     so many seconds later
+    delay     so many seconds later, or the answer is
     hang      never; until it is cancelled, before anything is written or after it
 
 Operations are named as in `cluster.store`: "rooms.claim", "journals.append" (which is `append_now`, too), and patterns
@@ -33,11 +33,12 @@ class Fault(Enum):
     LOST = "lost"
     UNKNOWN = "unknown"
     DELAY = "delay"
+    DELAY_AFTER = "delay after"
     HANG = "hang"
     HANG_AFTER = "hang after"
 
 
-_WAITS = {Fault.DELAY, Fault.HANG, Fault.HANG_AFTER}
+_WAITS = {Fault.DELAY, Fault.DELAY_AFTER, Fault.HANG, Fault.HANG_AFTER}
 
 
 @attrs.define(eq=False)
@@ -76,9 +77,9 @@ class Faults:
         """The next `times` are done, and raise StoreUnavailable all the same."""
         return self._add(Rule(operation, Fault.UNKNOWN, times))
 
-    def delay(self, operation: str, delay_s: float, times: float = 1) -> Rule:
-        """The next `times` begin so much later."""
-        return self._add(Rule(operation, Fault.DELAY, times, delay_s))
+    def delay(self, operation: str, delay_s: float, times: float = 1, after: bool = False) -> Rule:
+        """The next `times` begin so much later; with `after` they are done at once, and their answer takes so long."""
+        return self._add(Rule(operation, Fault.DELAY_AFTER if after else Fault.DELAY, times, delay_s))
 
     def hang(self, operation: str, times: float = 1, after: bool = False) -> Rule:
         """The next `times` never return; with `after` they are done before they hang."""
@@ -114,11 +115,13 @@ class Handle:
     async def do(self, operation: str, act: Callable[[], T], writes: bool) -> T:
         """Do something in one go, with the faults that befall it. Cancelled before that it has written nothing."""
         await trio.lowlevel.checkpoint()
-        after = None
+        after, late_s = None, 0.0
         for rule in self._met(operation, writes, waits=True):
             match rule.fault:
                 case Fault.DELAY:
                     await trio.sleep(rule.delay_s)
+                case Fault.DELAY_AFTER:
+                    late_s += rule.delay_s
                 case Fault.HANG:
                     await trio.sleep_forever()
                 case _:
@@ -126,6 +129,8 @@ class Handle:
                     break
         self._check_open(operation)
         done = act()
+        if late_s:
+            await trio.sleep(late_s)
         if after is Fault.HANG_AFTER:
             await trio.sleep_forever()
         self._answered(operation, after)

@@ -25,7 +25,8 @@ class Player:
         """Whether the node was suspended, by every answer to a ping."""
         self.pauses: list[str] = []
         self._pong = trio.Event()
-        client.on_pause = lambda: self.pauses.append("paused")
+        self._paused = trio.Event()
+        client.on_pause = self._pause
         client.on_resume = lambda: self.pauses.append("resumed")
         client.take, self._take = self._heard, client.take  # type: ignore[method-assign]
         room.on_frame = self._saw
@@ -67,6 +68,11 @@ class Player:
             while self.pongs.count(suspended) < count:
                 await self._pong.wait()
 
+    async def misses(self) -> None:
+        """Wait until it notices that its room is not heard any more."""
+        with trio.fail_after(HANG_S):
+            await self._paused.wait()
+
     def has_kept_its_socket(self) -> bool:
         """Whether it is on the connection that it began with, and nothing had to be taken up again."""
         return self.client._lifeline.connection is self._connection and self.client.resumes == 0
@@ -87,6 +93,10 @@ class Player:
 
     def _saw(self, frame: Frame) -> None:
         self.seen.append((frame.epoch, frame.tick))
+
+    def _pause(self) -> None:
+        self.pauses.append("paused")
+        self._paused.set()
 
     def _heard(self, message: Message) -> None:
         if isinstance(message, messages.Pong):

@@ -82,6 +82,14 @@ class Server:
         self.process.wait()
         self._reader.join()
 
+    def end(self) -> None:
+        """SIGTERM, and wait for its end."""
+        self.process.terminate()
+        try:
+            self.process.wait(WAIT_S)
+        finally:
+            self.kill()
+
     async def ended(self) -> int:
         """Wait for its end; the exit code."""
         code = await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
@@ -110,13 +118,18 @@ def command_of(data: Path, node: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "holdfast", "serve", *words, *options]
 
 
+def write_game(folder: Path) -> None:
+    """The game that the servers find in their working directory."""
+    (folder / "counting.py").write_text("from tests.server.games import Counter as Counter\n")
+
+
 @contextlib.contextmanager
 def serving(
     folder: Path, data: Path, *nodes: str, options: Sequence[str] = (), before: Sequence[str] = ()
 ) -> Iterator[list[Server]]:
     """Servers that have started, all on the same data; killed at the end. `folder` is where their game lies, `before`
     is put before their commands."""
-    (folder / "counting.py").write_text("from tests.server.games import Counter as Counter\n")
+    write_game(folder)
     servers: list[Server] = []
     try:
         servers.extend(Server([*before, *command_of(data, node, *options)], folder) for node in nodes)
@@ -126,3 +139,15 @@ def serving(
     finally:
         for server in servers:
             server.kill()
+
+
+@contextlib.contextmanager
+def supervising(folder: Path, data: Path, nodes: int) -> Iterator[Server]:
+    """A supervisor whose nodes have all started: "node-1", "node-2" …; ended in peace. It logs what they log."""
+    write_game(folder)
+    supervisor = Server(command_of(data, "node", "--nodes", str(nodes)), folder)
+    try:
+        supervisor.started = supervisor.wait_for("nodes_started")
+        yield supervisor
+    finally:
+        supervisor.end()
