@@ -12,7 +12,7 @@ import trio
 
 from game.api import RowGame
 from game.arena import Arena
-from holdfast.demo import server_log, server_port, server_process
+from holdfast.demo.launch import server_log, server_port, server_process
 from server.node import Address, PlayedGame, Running, run_node
 from server.settings import Settings
 

@@ -199,9 +199,10 @@ def test_kinds_of_errors() -> None:
 
 
 def test_demo_plays_and_ends_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--players", "8", "--seconds", "1.5"]) == 0
+    assert main(["demo", "--nodes", "1", "--players", "8", "--seconds", "1.5"]) == 0
     out, err = capfd.readouterr()
-    assert "8 bots in 1 rooms" in out
+    assert "8 bots in 1 room on 127.0.0.1:" in out
+    assert "killed" not in out
     assert out.endswith("8 bots played\n")
     assert not err
 
