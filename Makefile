@@ -1,5 +1,5 @@
 # Everything sets itself up: a fresh clone with python3 (3.11 or newer, with venv) and make needs nothing else.
-#   make demo            a server and 40 bots in this terminal        make demo ARGS="--players 200"
+#   make demo            three nodes, 40 bots, k kills a node         make demo ARGS="--players 200"
 #   make test            the test suite                               make test ARGS="tests/game -x"
 #   make hostile         attackers on a real server (six minutes)     make hostile ARGS="--only half_open"
 # PYTHON=python3.12 picks another interpreter; mirrors and proxies: CONTRIBUTING.md.

@@ -23,7 +23,7 @@ from holdfast import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("holdfast.serve:serve", "Run a game server."),
     "bots": ("holdfast.bots:bots", "Let bots play on a running server, and report how it did."),
-    "demo": ("holdfast.demo:demo", "Server and bots in one terminal, with a live view."),
+    "demo": ("holdfast.demo:demo", "Nodes and bots in one terminal; a key kills a node."),
     "chaos": ("holdfast.chaos:chaos", "Break a cluster while bots play on it, and check its history."),
     "admin": ("holdfast.admin:admin", "Tell a running server something: drain a node."),
     "bench": ("holdfast.bench:bench", "Measure what a part of the server costs."),
@@ -73,7 +73,7 @@ def cli() -> None:
 
     \b
     Examples:
-      holdfast demo                                   a server and 40 bots, here and now
+      holdfast demo                                   three nodes and 40 bots; k kills a node
       holdfast serve --port 7777 -o match_s=120       a server
       holdfast bots --players 200 --seconds 25        200 bots on it, and a report
     """
