@@ -11,7 +11,10 @@ import structlog
 
 
 def configure(level: str, format: str) -> None:
-    """Set structlog up for this process: `level` as in Settings, `format` auto, console or json."""
+    """Set structlog up for this process: `level` as in Settings, `format` auto, console or json.
+
+    An entry and its end of line are one write: several nodes write to the same standard error.
+    """
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
@@ -24,7 +27,7 @@ def configure(level: str, format: str) -> None:
             *([] if console else [structlog.processors.JSONRenderer()]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
 
@@ -35,7 +38,7 @@ def only_errors() -> Iterator[None]:
     before = structlog.get_config()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     try:
