@@ -1,13 +1,13 @@
 """Several nodes in one process, on one store in memory: all of a node but its sockets, on a clock that jumps.
 
 `Node.kill` is SIGKILL: nothing of it runs any more, and its handle of the store is closed. What really happened is in
-the journals: `history` reads them.
+the journals: `history` reads all records that ever were, also those that have been cut since.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import trio
 
 from cluster.codec import decode_record, decode_snapshot
 from cluster.memory import MemoryWorld
-from cluster.model import Member, RoomEntry, SessionRecord
+from cluster.model import Member, SessionRecord
 from game.api import RowGame
 from netcode.realtime import ServerEnd
 from netcode.seal import Suite
@@ -25,7 +25,6 @@ from netcode.session import Session
 from server.handoff import HandOffs
 from server.lobby import Lobby
 from server.rooms import Room
-from server.stage import Stage
 from tests.server.helpers import FakeLink
 from tests.server.left_behind import Survivor
 
@@ -34,14 +33,34 @@ LONG_S = 60.0
 STEP_S = 0.001
 
 
+class Records(dict[int, bytes]):
+    """The records of a journal, and those that have been deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ever: dict[int, bytes] = {}
+
+    def __setitem__(self, position: int, data: bytes) -> None:
+        super().__setitem__(position, data)
+        self.ever[position] = data
+
+
 class Node(Survivor):
     """A node that does everything. Seats are held for so long that rooms stay."""
 
     def __init__(
-        self, world: MemoryWorld, folder: Path, name: str, game: RowGame | None = None, *, snapshot_s: float = 1.0
+        self,
+        world: MemoryWorld,
+        folder: Path,
+        name: str,
+        game: RowGame | None = None,
+        *,
+        snapshot_s: float = 1.0,
+        keep_journals: bool = False,
     ) -> None:
-        super().__init__(world, folder, name, game, snapshot_s=snapshot_s, hold_s=HOLD_S)
+        super().__init__(world, folder, name, game, snapshot_s=snapshot_s, hold_s=HOLD_S, keep_journals=keep_journals)
         self.world = world
+        self.records = Records()
         self.lobby = Lobby(
             {self.game.name: self.host},
             registry=self.registry,
@@ -75,6 +94,7 @@ class Node(Survivor):
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Live, until it is killed."""
         await self.tenure.start()
+        self.world.journals[self.incarnation].records = self.records
         with self.scope:
             async with trio.open_nursery() as nursery:
                 for task in (
@@ -109,20 +129,26 @@ class Node(Survivor):
             self.join(room)
         return room
 
+    def session(self) -> Session:
+        """A player who has logged in here."""
+        self._sessions += 1
+        name = f"{self.name}{self._sessions}"
+        end = ServerEnd(self._sessions, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
+        session = Session(name, name, "", b"", end, 0.0, 0.0, FakeLink(), by_datagram=False)
+        session.record = SessionRecord(session=name, account=name, name="", secret_hash=b"")
+        return session
+
     def join(self, room: Room) -> FakeLink:
         """A player asks for a seat; what it is told."""
-        self._sessions += 1
-        link, name = FakeLink(), f"{self.name}{self._sessions}"
-        end = ServerEnd(self._sessions, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
-        session = Session(name, name, "", b"", end, 0.0, 0.0, link, by_datagram=False)
-        session.record = SessionRecord(session=name, account=name, name="", secret_hash=b"")
-        self.host.seating.join(session, room, 1, f"join {name}")
-        return link
+        session = self.session()
+        self.host.seating.join(session, room, 1, f"join {session.id}")
+        assert isinstance(session.link, FakeLink)
+        return session.link
 
     @property
     def positions(self) -> list[int]:
         """The records that its journal still has."""
-        return sorted(self.world.journals[self.incarnation].records)
+        return sorted(self.records)
 
 
 @contextlib.asynccontextmanager
@@ -156,15 +182,15 @@ class Ticked:
     position: int
 
 
-def history(world: MemoryWorld, room: str) -> list[Ticked]:
-    """Every tick of a room that is in any journal, by epoch."""
+def history(nodes: Iterable[Node], room: str) -> list[Ticked]:
+    """Every tick of a room that was ever stored, by epoch."""
     found = []
-    for incarnation, journal in world.journals.items():
-        for position, data in journal.records.items():
-            for stage in decode_record(data, incarnation, position).stages:
+    for node in nodes:
+        for position, data in node.records.ever.items():
+            for stage in decode_record(data, node.incarnation, position).stages:
                 for name, epoch, tick in zip(stage.rooms, stage.epochs.tolist(), stage.ticks.tolist(), strict=True):
                     if name == room:
-                        found.append(Ticked(epoch, tick, journal.member.node, position))
+                        found.append(Ticked(epoch, tick, node.name, position))
     return sorted(found)
 
 
@@ -173,16 +199,6 @@ def is_one_line(ticks: list[Ticked]) -> bool:
     return [one.tick for one in ticks] == list(range(ticks[0].tick, ticks[0].tick + len(ticks)))
 
 
-def row(world: MemoryWorld, room: str) -> RoomEntry:
-    """A room's row in the directory."""
-    return world.rooms[room]
-
-
 def stored(world: MemoryWorld, room: str) -> list[int]:
     """The ticks of the snapshots that the store keeps of a room."""
     return [decode_snapshot(data).tick for _, data in sorted(world.snapshots.get(room, {}).items())]
-
-
-def stage_of(node: Node) -> Stage:
-    """The first stage of a node that has a room."""
-    return next(stage for stage in node.host.rooms.stages if len(stage.batch))
