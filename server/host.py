@@ -170,7 +170,8 @@ class Host:
             outcome.frames.extend(frames)
             for room, target in result.handed:
                 self._stop(stage, room, target, outcome)
-            outcome.snapshots.extend(services.snapshots.take(stage, services.journal.position))
+            if services.journal.wanted:
+                outcome.snapshots.extend(services.snapshots.take(stage, services.journal.position, result))
             for room, error in services.snapshots.hopeless(stage):
                 self.seating.unseen.append((stage, room, Failure(error)))
         self._gate.hold(append, lambda: self._release(outcome))

@@ -22,6 +22,7 @@ from cluster.codec import Snapshot, encode_snapshot
 from cluster.errors import ClusterError
 from cluster.model import StoredSnapshot
 from cluster.store import SNAPSHOTS_KEPT, Store
+from game.base_batch import StepResult
 from game.errors import GAME_FAULTS
 from server.stage import Stage
 
@@ -69,8 +70,8 @@ class Snapshots:
         self._turn: dict[Stage, int] = {}
         self._came = trio.Event()
 
-    def take(self, stage: Stage, position: int) -> list[Snapshot]:
-        """Those that are due after a tick of this stage, whose record has this position."""
+    def take(self, stage: Stage, position: int, result: StepResult | None = None) -> list[Snapshot]:
+        """Those that are due after a tick of this stage with this result, whose record has this position."""
         rooms = stage.batch.ids
         owed = self._owed.get(stage, 0.0) + len(rooms) / (self._every_s * stage.game.tick_hz)
         count = min(int(owed), len(rooms), TAKEN_MAX)
@@ -83,7 +84,7 @@ class Snapshots:
         for at in range(turn, turn + count):
             room = rooms[at % len(rooms)]
             try:
-                found.append(self.of(stage, room, position))
+                found.append(self.of(stage, room, position, result))
             except GAME_FAULTS as error:
                 self._refuse(room, error)
         return found
@@ -95,9 +96,14 @@ class Snapshots:
         found = [room for room, one in self._refused.items() if one.times >= REFUSED_MAX and room in stage.batch.row]
         return [(room, self._refused.pop(room).error) for room in found]
 
-    def of(self, stage: Stage, room: str, position: int) -> Snapshot:
-        """A snapshot of a room as it is now, after the record at `position`."""
+    def of(self, stage: Stage, room: str, position: int, result: StepResult | None = None) -> Snapshot:
+        """A snapshot of a room as it is now, after the record at `position`. `result`: of the tick that it has just
+        made, for which its row was packed and hashed already."""
         batch, game = stage.batch, stage.game
+        if result is not None and len(result.hashes) == len(batch):  # none has gone since, so none has moved
+            saved, state_hash = batch.save(room, result.packed), result.hashes[batch.row[room]]
+        else:
+            saved, state_hash = batch.save(room), batch.hash_of(room)
         return Snapshot(
             room=room,
             epoch=stage.epochs[room],
@@ -105,11 +111,11 @@ class Snapshots:
             incarnation=self._incarnation,
             position=position,
             fingerprint=game.fingerprint,
-            hash=batch.hash_of(room),
+            hash=state_hash,
             game=game.name,
             options=game.option,
             tick_hz=game.tick_hz,
-            saved=batch.save(room),
+            saved=saved,
         )
 
     def put(self, snapshots: Sequence[Snapshot]) -> None:
