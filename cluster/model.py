@@ -135,11 +135,20 @@ def dump_entry(entry: RoomEntry) -> dict[str, Any]:
 
 
 def load_entry(fields: dict[str, Any]) -> RoomEntry:
-    """Raises Damaged."""
+    """Raises Damaged, also for a chain that is none: its spans are as `Span.dump` has them, the last is the owner's."""
     try:
-        return RoomEntry(**{**fields, "chain": tuple(Span(*span) for span in fields["chain"])})
+        entry = RoomEntry(**{**fields, "chain": tuple(Span(*span) for span in fields["chain"])})
     except (TypeError, ValueError, KeyError) as error:
         raise Damaged(f"a row of the directory makes no sense: {error}") from error
+    for span in fields["chain"]:
+        kinds = tuple(map(type, span))
+        if kinds[:3] != (int, str, int) or kinds[3:] not in [(int,), (type(None),)]:
+            raise Damaged(f"a row of the directory makes no sense: the chain of room {entry.room} has a span {span!r}")
+    if not entry.chain or (entry.chain[-1].epoch, entry.chain[-1].incarnation) != (entry.epoch, entry.owner):
+        raise Damaged(
+            f"a row of the directory makes no sense: the chain of room {entry.room} does not end with its owner"
+        )
+    return entry
 
 
 @attrs.frozen(kw_only=True)

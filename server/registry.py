@@ -20,7 +20,7 @@ import attrs
 import structlog
 import trio
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, Damaged
 from cluster.model import Member, RoomEntry, SessionRecord
 from cluster.store import Store
 from cluster.tickets import TICKET_S, Ticket, Tickets
@@ -258,7 +258,12 @@ class Registry:
         found = self._looked.get(room)
         if found is None or now - found[0] >= LOOK_AGAIN_S:
             self._looked = {name: one for name, one in self._looked.items() if now - one[0] < LOOK_AGAIN_S}
-            found = self._looked[room] = (now, await self._store.rooms.get(room))
+            try:
+                entry = await self._store.rooms.get(room)
+            except Damaged as error:  # nobody can take it up; its players need not wait
+                log.error("room_not_found", room=room, error=str(error))
+                entry = None
+            found = self._looked[room] = (now, entry)
         return found[1]
 
 

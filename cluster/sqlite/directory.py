@@ -2,6 +2,9 @@
 
 A claim of many rooms is one statement, whose condition is the compare-and-set and which writes the chains as JSON; what
 is ours by it now, or was by an earlier attempt, is read afterwards: nobody else moves rooms of a claimant who lives.
+
+A row that makes no sense any more is left out of every list, kept, and told once: it costs nobody but its own room. Who
+asks for that room by its id is told.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
+import structlog
 import trio
 
 from cluster.errors import Damaged
 from cluster.model import RoomEntry, dump_entry, load_entry
-from cluster.sqlite.connection import RESTORE, Kind, Row
+from cluster.sqlite.connection import Kind, Row
 from cluster.sqlite.file import File
 
 PIECE_ROWS = 100
@@ -38,6 +42,12 @@ DIRECTORY = Kind(
     ),
 )
 _FIELDS = tuple(field.name for field in attrs.fields(RoomEntry))
+_TYPES = {
+    **dict.fromkeys(("room", "game", "fingerprint", "code", "opened_by", "owner", "target"), str),
+    **dict.fromkeys(("tick_hz", "seed", "epoch", "players", "attempts", "strikes", "version"), int),
+    "options": dict,
+    "chain": list,
+}
 _ROW = ", ".join(_FIELDS)
 _PLACES = ", ".join("?" * len(_FIELDS))
 _CLAIM = """
@@ -51,12 +61,16 @@ _CLAIMED = f"""
         AND json_extract(chain, '$[#-2][1]') = ? AND json_extract(chain, '$[#-2][3]') = ?
 """
 
+log = structlog.get_logger("holdfast.store")
+
 
 class SqliteDirectory:
     """Rooms and their owners: `cluster.store.Directory`."""
 
     def __init__(self, file: File) -> None:
         self._file = file
+        self._told: set[Any] = set()
+        """Rooms whose rows were told to be damaged."""
 
     async def create(self, entry: RoomEntry) -> None:
         values = _dump(entry)
@@ -65,11 +79,12 @@ class SqliteDirectory:
             raise ValueError(f"room {entry.room} is there already, and is another one or has moved on")
 
     async def get(self, room: str) -> RoomEntry | None:
-        return self._first(await self._file.rows(f"SELECT {_ROW} FROM rooms WHERE room = ?", (room,)))
+        rows = await self._file.rows(f"SELECT {_ROW} FROM rooms WHERE room = ?", (room,))
+        return self._load(rows[0]) if rows else None
 
     async def find_code(self, code: str) -> RoomEntry | None:
         sql = f"SELECT {_ROW} FROM rooms WHERE code = ? AND code != '' ORDER BY room LIMIT 1"
-        return self._first(await self._file.rows(sql, (code,)))
+        return next(iter(self._listed(await self._file.rows(sql, (code,)))), None)
 
     async def owned_by(self, incarnation: str) -> list[RoomEntry]:
         return sorted(await self._pages("owner = ? AND", (incarnation,)), key=_fullest)
@@ -85,7 +100,7 @@ class SqliteDirectory:
             some = json.dumps(wanted[start : start + CLAIM_ROWS])
             values = {"me": me, "tip": tip, "first": first, "dead": dead, "rooms": some}
             await self._file.change(_CLAIM, values)
-            claimed += map(self._load, await self._file.rows(_CLAIMED, (some, me, dead, tip)))
+            claimed += self._listed(await self._file.rows(_CLAIMED, (some, me, dead, tip)))
         return sorted(claimed, key=_fullest)
 
     async def replace(self, old: RoomEntry, new: RoomEntry) -> bool:
@@ -108,16 +123,42 @@ class SqliteDirectory:
         """All rows with a property, by id."""
         sql = f"SELECT {_ROW} FROM rooms WHERE {where} room > ? ORDER BY room LIMIT {PIECE_ROWS}"
         found: list[RoomEntry] = []
-        rows: Sequence[Row] = await self._file.rows(sql, (*values, ""))
-        while rows:
-            found += map(self._load, rows)
-            if len(rows) < PIECE_ROWS:
-                break
-            rows = await self._file.rows(sql, (*values, found[-1].room))
+        last: Any = ""
+        try:
+            while rows := await self._file.rows(sql, (*values, last)):
+                found += self._listed(rows)
+                if len(rows) < PIECE_ROWS:
+                    break
+                last = rows[-1][0]
+        except Damaged:
+            return await self._singly(where, values)
         return found
 
-    def _first(self, rows: Sequence[Row]) -> RoomEntry | None:
-        return self._load(rows[0]) if rows else None
+    async def _singly(self, where: str, values: tuple[Any, ...]) -> list[RoomEntry]:
+        """The same where SQLite cannot read one of them, which ends the whole list. Raises Damaged when it cannot even
+        tell which there are."""
+        found: list[RoomEntry] = []
+        for (number,) in await self._file.rows(f"SELECT rowid FROM rooms WHERE {where} true ORDER BY room", values):
+            try:
+                found += self._listed(await self._file.rows(f"SELECT {_ROW} FROM rooms WHERE rowid = ?", (number,)))
+            except Damaged as error:
+                self._tell(number, error)
+        return found
+
+    def _listed(self, rows: Sequence[Row]) -> list[RoomEntry]:
+        """Those that can be read."""
+        found = []
+        for row in rows:
+            try:
+                found.append(self._load(row))
+            except Damaged as error:
+                self._tell(row[0], error)
+        return found
+
+    def _tell(self, room: Any, error: Damaged) -> None:
+        if room not in self._told:
+            self._told.add(room)
+            log.error("row_unreadable", room=room, error=str(error))
 
     def _load(self, row: Row) -> RoomEntry:
         fields = dict(zip(_FIELDS, row, strict=True))
@@ -125,9 +166,14 @@ class SqliteDirectory:
             fields["options"] = json.loads(fields["options"])
             fields["chain"] = json.loads(fields["chain"])
             fields["seed"] = int(fields["seed"])
-        except (ValueError, TypeError) as error:
-            raise Damaged(f"{self._file.path} is damaged: room {fields['room']}: {error}; {RESTORE}") from error
-        return load_entry(fields)
+            if not all(isinstance(fields[name], kind) for name, kind in _TYPES.items()):
+                raise TypeError("a column has a value of another type")
+            return load_entry(fields)
+        except (ValueError, TypeError, RecursionError, Damaged) as error:
+            raise Damaged(
+                f"the row of room {fields['room']} in {self._file.path} is damaged ({error}): "
+                "restore the file from a backup, or delete the row"
+            ) from error
 
 
 def _dump(entry: RoomEntry) -> list[Any]:
