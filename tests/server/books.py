@@ -62,9 +62,9 @@ class Player:
                 await self.room.next_frame()
 
     async def hears(self, suspended: bool, count: int = 1) -> None:
-        """Wait for so many answers to pings that say so; they come once a second."""
+        """Wait for so many answers to pings that say so; they come about once a second."""
         self.pongs.clear()
-        with trio.fail_after(HANG_S + count):
+        with trio.fail_after(HANG_S + 2 * count):
             while self.pongs.count(suspended) < count:
                 await self._pong.wait()
 

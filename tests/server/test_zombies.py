@@ -103,7 +103,10 @@ async def test_one_that_wakes_after_it_was_sealed(
     assert ticks[0] + ticks[1] == list(range(1, ticks[1][-1] + 1)), "every tick once, whoever has made it"
 
 
-async def test_one_whose_journal_is_gone_when_it_wakes(clock: MockClock, nodes: Nodes) -> None:
+async def test_one_whose_journal_is_gone_when_it_wakes(
+    clock: MockClock, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.housekeeping.REMOVE_AFTER_S", 1.0)
     world, zombie = nodes.world, await nodes.start("a", direct=False, keep_journals=False)
     async with player(zombie.address) as ann:
         await ann.plays(10)
