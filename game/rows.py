@@ -166,9 +166,10 @@ class Rows:
     def remove(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Take some rooms out; the last rooms that stay move into their rows: returns (from, to) of those."""
         left = self.n - len(rows)
-        gone = set(rows)
-        movers = [row for row in range(left, self.n) if row not in gone]
-        moves = list(zip(movers, sorted(row for row in gone if row < left), strict=True))
+        stays = np.ones(self.n, bool)
+        stays[list(rows)] = False
+        movers, holes = np.flatnonzero(stays[left:]) + left, np.flatnonzero(~stays[:left])
+        moves = list(zip(movers.tolist(), holes.tolist(), strict=True))
         for array in self.whole.values():
             for begin, end in moves:
                 array[end] = array[begin]
