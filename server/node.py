@@ -218,7 +218,10 @@ class _Node:
         fenced = False
         try:
             with contextlib.closing(self.watchdog):
-                await self.tenure.start()
+                try:
+                    await self.tenure.start()
+                except ClusterError as error:  # a full disk, for one
+                    raise StartFailed(str(error)) from error
                 await self._serve(stop, started)
         except* JournalFenced:
             fenced = True

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from cluster.errors import ClusterError, StoreUnusable
+from cluster.errors import ClusterError, StoreUnavailable, StoreUnusable
 from cluster.sqlite.connection import create
 from cluster.sqlite.directory import DIRECTORY, SqliteDirectory
 from cluster.sqlite.file import File
@@ -49,6 +49,8 @@ class SqliteStore:
         }
         self.folder = folder
         self.durability = durability
+        self._unseen: set[str] = set()
+        """Incarnations whose locks could not be looked at the last time."""
         self.journals = SqliteJournals(folder / "journals", folder / "locks", synced)
         self.snapshots = SqliteSnapshots(self._shared[SNAPSHOTS.what])
         self.rooms = SqliteDirectory(self._shared[DIRECTORY.what])
@@ -77,9 +79,17 @@ class SqliteStore:
         if failure is not None:
             raise failure
 
-    def alive(self, incarnation: str) -> bool:
-        """Whether the process of an incarnation lives on this machine. Raises StoreUnavailable."""
-        return self.journals.alive(incarnation)
+    def alive(self, incarnation: str) -> bool | None:
+        """Whether the process of an incarnation lives on this machine; None when its lock cannot be looked at now."""
+        try:
+            lives = self.journals.alive(incarnation)
+        except StoreUnavailable as error:
+            if incarnation not in self._unseen:
+                self._unseen.add(incarnation)
+                log.warning("lock_not_seen", incarnation=incarnation, error=str(error))
+            return None
+        self._unseen.discard(incarnation)
+        return lives
 
     async def aclose(self) -> None:
         """Let go of everything; what comes later raises StoreUnavailable. Done even when it is cancelled."""

@@ -61,11 +61,11 @@ class Player:
             while not self.seen or self.seen[-1][0] < epoch:
                 await self.room.next_frame()
 
-    async def hears(self, suspended: bool, count: int = 1) -> None:
-        """Wait for so many answers to pings that say so; they come about once a second."""
+    async def hears(self, suspended: bool) -> None:
+        """Wait for an answer to a ping that says so; one comes about every second."""
         self.pongs.clear()
-        with trio.fail_after(HANG_S + 2 * count):
-            while self.pongs.count(suspended) < count:
+        with trio.fail_after(HANG_S):
+            while suspended not in self.pongs:
                 await self._pong.wait()
 
     async def misses(self) -> None:

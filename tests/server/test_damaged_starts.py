@@ -23,8 +23,10 @@ from cluster.errors import Damaged
 from cluster.sqlite import SqliteStore
 from cluster.store import SNAPSHOTS_KEPT
 from netcode.client import SavedSession, SeatedRoom, connect
-from server.node import PlayedGame
+from server.node import PlayedGame, StartFailed, run_node
+from server.settings import Settings
 from tests.server.books import Player, player
+from tests.server.disks import filled, small_disk
 from tests.server.games import Counter
 from tests.server.helpers import Node, running
 from tests.server.processes import Server, serving
@@ -320,3 +322,13 @@ async def test_a_newer_version_of_the_game_leaves_rooms_of_the_older_one_alone(w
     async with started(wreck, told) as node:  # the older one again
         for left in wreck.players:
             await goes_on(node, left)
+
+
+async def test_there_is_no_room_for_a_journal(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "cluster" / "journals") as disk:
+        if disk is None:
+            pytest.skip("to fill a disk it takes one of our own, and root to mount it")
+        with filled(disk), pytest.raises(StartFailed, match="disk is full"):
+            await run_node(Settings(data=tmp_path, port=0), [PlayedGame(Counter(), "counter")], stop=trio.Event())
+        async with running(tmp_path) as node, player(node.server) as ann:
+            await ann.settle()

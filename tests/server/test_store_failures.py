@@ -26,60 +26,29 @@ from cluster.memory import MemoryWorld
 from cluster.sqlite import SqliteStore
 from tests.server import failing_syncs
 from tests.server.books import player
+from tests.server.disks import filled, small_disk
 from tests.server.processes import Server, serving
 from tests.server.worlds import Nodes, patient_clock
 
-OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "2"))
+OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "3"))
 BACK_S = 1.0
 """Within this all goes on."""
 AWAY_S = 30.0
-DISK_BYTES = 24 << 20
 RECORDS_READ = 32
 LINES_MAX = 20
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of its own, of DISK_BYTES; None where none can be mounted."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@contextlib.contextmanager
-def filled(folder: Path) -> Iterator[None]:
-    """Not a byte of the folder's disk is free."""
-    filler, size = folder / "filler", 1 << 20
-    fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    try:
-        while size:
-            try:
-                os.write(fd, bytes(size))
-            except OSError:
-                size //= 2
-        yield
-    finally:
-        os.close(fd)
-        filler.unlink()
-
-
-@contextlib.contextmanager
-def files_limited(servers: list[Server]) -> Iterator[None]:
-    """No write to any file succeeds (EFBIG), as with a quota that is used up."""
-    limits = [resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE) for server in servers]
+def limited(servers: list[Server], what: int, most: int) -> Iterator[None]:
+    """Processes under a limit (`resource`): RLIMIT_FSIZE 0 lets no write succeed, as a quota that is used up."""
+    limits = [resource.prlimit(server.process.pid, what) for server in servers]
     for server, (_, hard) in zip(servers, limits, strict=True):
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+        resource.prlimit(server.process.pid, what, (most, hard))
     try:
         yield
     finally:
         for server, limit in zip(servers, limits, strict=True):
-            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limit)
+            resource.prlimit(server.process.pid, what, limit)
 
 
 LOCKER = """
@@ -134,12 +103,14 @@ class Cluster:
             player(self.servers[1].address, own_room=True) as bob,
         ):
             with trouble:
+                began = trio.current_time()
                 for server, count in zip(self.servers, counts, strict=True):
                     await server.hear("node_suspended", count + 1)
                 told = [each.told for each in (ann, bob)]
-                async with trio.open_nursery() as nursery:
-                    for each in (ann, bob):
-                        nursery.start_soon(each.hears, True, max(1, round(OUTAGE_S)))
+                while trio.current_time() - began < OUTAGE_S:
+                    async with trio.open_nursery() as nursery:
+                        for each in (ann, bob):
+                            nursery.start_soon(each.hears, True)
                 assert [each.told for each in (ann, bob)] == told, "nothing is told meanwhile"
                 for each in (ann, bob):
                     assert each.seen[-1][1] in await stored_ticks(store, each.room_id), "what was told is stored"
@@ -180,13 +151,28 @@ async def test_a_full_disk(cluster: Cluster) -> None:
 
 
 async def test_writes_that_fail(cluster: Cluster) -> None:
-    await cluster.withstands(files_limited(cluster.servers), "check the disk")
+    await cluster.withstands(limited(cluster.servers, resource.RLIMIT_FSIZE, 0), "check the disk")
 
 
 async def test_files_locked_by_another_program(cluster: Cluster) -> None:
     files = sorted((cluster.data / "cluster").rglob("*.db"))
     assert len(files) == 5
     await cluster.withstands(locked(files), "locked by another program")
+
+
+async def test_no_file_can_be_opened(cluster: Cluster) -> None:
+    """What a node needs is open already: it plays on, knows less of the others meanwhile, and takes none for dead."""
+    servers = [server.address for server in cluster.servers]
+    async with player(servers[0]) as ann, player(servers[1], own_room=True) as bob:
+        with limited(cluster.servers, resource.RLIMIT_NOFILE, 3):
+            await ann.plays(150)  # more than a lease
+            await bob.plays(1)
+            assert [server.process.poll() for server in cluster.servers] == [None, None]
+        for each in (ann, bob):
+            await each.plays()
+            assert each.has_kept_its_socket()
+            assert each.pauses == []
+            await each.settle()
 
 
 @pytest.mark.skipif(not failing_syncs.possible(), reason="no test can answer for this kernel (seccomp)")
