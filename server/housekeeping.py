@@ -29,7 +29,8 @@ from server.rooms import Room
 from server.snapshots import Snapshots
 from server.tenure import Tenure
 
-EVERY_S = 1.0
+EVERY_S = 0.25
+RETRY_S = 1.0
 CLEAN_EVERY_S = 5.0
 REMOVE_AFTER_S = 30.0
 """After we have seen a seal: its journal stays while somebody may still be giving the dead one a room."""
@@ -87,15 +88,14 @@ class Housekeeping:
             self._came = trio.Event()
             try:
                 await self.forget_ended()
-                for room in list(rooms()):
-                    if room.ticked >= WELL_TICKS:
-                        await self.well(room)
+                for room in [room for room in rooms() if room.suspect and room.ticked >= WELL_TICKS]:
+                    await self.well(room)
                 if trio.current_time() - cleaned_at >= CLEAN_EVERY_S:
                     cleaned_at = trio.current_time()
                     await self._clean(list(rooms()))
             except ClusterError as error:
                 log.warning("housekeeping_failed", error=str(error))
-                await trio.sleep(EVERY_S)
+                await trio.sleep(RETRY_S)
 
     async def forget_ended(self) -> None:
         """Delete the rows of rooms that have ended. Raises ClusterError."""
@@ -108,9 +108,8 @@ class Housekeeping:
 
     async def well(self, room: Room) -> None:
         """A room that was taken over is well: attempts and strikes are taken back. Raises ClusterError."""
-        entry = room.entry
-        if entry.attempts or entry.strikes:
-            await self._replace(room, attrs.evolve(entry, attempts=0, strikes=0))
+        if room.suspect:
+            await self._replace(room, attrs.evolve(room.entry, attempts=0, strikes=0))
 
     async def _clean(self, rooms: Sequence[Room]) -> None:
         """Bring rows up to date, cut our journal, remove dead ones."""
@@ -149,7 +148,7 @@ class Housekeeping:
 
     async def _refresh(self, rooms: Iterable[Room]) -> None:
         """Bring rooms' rows up to date: shorter chains, players."""
-        counted = 0
+        counted, changed = 0, []
         for room in rooms:
             entry, players = room.entry, room.taken_seats
             oldest = self._snapshots.oldest(room.id)
@@ -158,7 +157,9 @@ class Housekeeping:
                 counted += 1
                 new = attrs.evolve(entry, players=players)
             if new is not entry:
-                await self._replace(room, attrs.evolve(new, players=players))
+                changed.append((room, new.chain, players))
+        for room, chain, players in changed:  # some may end, or be found well, meanwhile
+            await self._replace(room, attrs.evolve(room.entry, chain=chain, players=players))
 
     async def _replace(self, room: Room, new: RoomEntry) -> None:
         """Write a room's row anew. Where it is another one by now (a write of unknown outcome), know that one."""

@@ -71,6 +71,11 @@ class Room:
         return self.entry.opened_by
 
     @property
+    def suspect(self) -> bool:
+        """Whether its row still says that it was taken over, and may be what its owners die of."""
+        return bool(self.entry.attempts or self.entry.strikes)
+
+    @property
     def ticked(self) -> int:
         """Ticks that it has made here."""
         return int(self.stage.batch.tick_of(self.id)) - self.since_tick

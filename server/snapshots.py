@@ -29,6 +29,8 @@ from server.stage import Stage
 SNAPSHOT_S = 5.0
 TAKEN_MAX = 16
 """Snapshots that one tick of a stage takes; more are not due unless it has more than 16 rooms a tick and 5 s."""
+OFTEN_S, OFTEN_ROOMS_S = 0.5, 4.0
+"""Few rooms are snapshot more often, up to four a second and stage: that costs little, and less is to be replayed."""
 WAITING_MAX = 2048
 PUT_MAX = 64
 REFUSED_MAX = 12
@@ -73,7 +75,8 @@ class Snapshots:
     def take(self, stage: Stage, position: int, result: StepResult | None = None) -> list[Snapshot]:
         """Those that are due after a tick of this stage with this result, whose record has this position."""
         rooms = stage.batch.ids
-        owed = self._owed.get(stage, 0.0) + len(rooms) / (self._every_s * stage.game.tick_hz)
+        every_s = min(self._every_s, max(OFTEN_S, len(rooms) / OFTEN_ROOMS_S))
+        owed = self._owed.get(stage, 0.0) + len(rooms) / (every_s * stage.game.tick_hz)
         count = min(int(owed), len(rooms), TAKEN_MAX)
         self._owed[stage] = min(owed - count, float(TAKEN_MAX))
         if not count:

@@ -122,6 +122,17 @@ async def test_every_room_has_its_turn_and_a_tick_takes_a_few(world: MemoryWorld
     assert [len(hasty.take(stage, 1)) for _ in range(20)] == [TAKEN_MAX] * 20
 
 
+@pytest.mark.parametrize(("rooms", "every_s"), [(1, 0.5), (2, 0.5), (4, 1.0), (8, 2.0), (100, 2.0)])
+def test_few_rooms_are_snapshot_more_often(world: MemoryWorld, rooms: int, every_s: float) -> None:
+    stage = RowStage(Counter())
+    for number in range(rooms):
+        stage.batch.open(f"r{number}", number)
+        stage.epochs[f"r{number}"] = 1
+    snapshots = Snapshots(world.store(), ME, every_s=2.0)
+    taken = sum(len(snapshots.take(stage, 1)) for _ in range(500))  # ten seconds
+    assert abs(taken - rooms * 10 / every_s) <= 1
+
+
 async def test_rows_that_the_tick_has_packed_are_the_rooms_as_they_are(world: MemoryWorld) -> None:
     stage = RowStage(Counter())
     for number in range(5):
