@@ -169,7 +169,6 @@ async def test_a_room_that_was_taken_over_is_well_after_some_ticks_of_its_own(
         assert (two.rooms[room.id].ticked, world.rooms[room.id].attempts) == (2, 1)
         two.store.faults.back()
         await until(lambda: two.rooms[room.id].ticked >= WELL_TICKS)
-        assert world.rooms[room.id].attempts == 1
         await trio.sleep(EVERY_S + 0.1)
         assert world.rooms[room.id].attempts == 0
 
