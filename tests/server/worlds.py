@@ -1,7 +1,8 @@
 """Whole nodes on the memory engine, with real sockets and clients, in the test's own process and on its clock.
 
-The clock jumps only when everybody has been idle for IDLE_S of real time, so that what is under way in a socket or in a
-thread arrives first: half a minute without a store passes in seconds.
+The clock is an ordinary one until a test lets it jump: then it does whenever everybody has been idle for IDLE_S of real
+time, so that what is under way in a socket arrives first. Half a minute without a store passes in seconds. A log-in is
+done in a thread, which such a clock does not wait for, so players come before.
 """
 
 from __future__ import annotations
@@ -25,9 +26,14 @@ from tests.server.helpers import HOST
 IDLE_S = 0.001
 
 
-def patient_clock() -> MockClock:
+def ordinary_clock() -> MockClock:
     """A clock for whole nodes, to be made by a fixture."""
-    return MockClock(autojump_threshold=IDLE_S)
+    return MockClock(rate=1.0)
+
+
+def let_jump(clock: MockClock) -> None:
+    """From now on."""
+    clock.autojump_threshold = IDLE_S
 
 
 @attrs.define(eq=False)
