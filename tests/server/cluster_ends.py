@@ -7,7 +7,7 @@ the journals: `history` reads all records that ever were, also those that have b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class Node(Survivor):
         super().__init__(world, folder, name, game, snapshot_s=snapshot_s, hold_s=HOLD_S, keep_journals=keep_journals)
         self.world = world
         self.records = Records()
+        self.when_stopped: Callable[[], object] = lambda: None
+        """Called when a room has made its last tick here, before it is given."""
         self.lobby = Lobby(
             {self.game.name: self.host},
             registry=self.registry,
@@ -89,6 +91,7 @@ class Node(Survivor):
 
     def stopped(self, *given: Any) -> None:
         """A room has made its last tick here."""
+        self.when_stopped()
         self.handoffs.stopped(*given)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
