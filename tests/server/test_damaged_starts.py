@@ -19,7 +19,6 @@ import trio
 from structlog.testing import capture_logs
 
 from cluster.codec import decode_record, decode_snapshot, encode_snapshot
-from cluster.errors import Damaged
 from cluster.sqlite import SqliteStore
 from cluster.store import SNAPSHOTS_KEPT
 from netcode.client import SavedSession, SeatedRoom, connect
@@ -86,6 +85,11 @@ class Wreck:
         """Change a bit of a record."""
         self.flip(f"journals/{self.incarnation}.db", "records", "position = ?", position)
 
+    def prune(self, through: int) -> None:
+        """Cut the journal, as its owner would have a little later."""
+        with self.file(f"journals/{self.incarnation}.db") as raw:
+            assert raw.execute("DELETE FROM records WHERE position <= ?", (through,)).rowcount
+
     def snapshot_ticks(self) -> list[int]:
         """Of the victim, oldest first."""
         with self.file("snapshots.db") as raw:
@@ -95,9 +99,9 @@ class Wreck:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
-    """Three rooms with a player each; all have three snapshots, and the journal was cut behind the oldest of them."""
+    """Three rooms with a player each; all have three snapshots."""
     folder = tmp_path_factory.mktemp("killed")
-    with serving(folder, folder / "data", "node", options=("--snapshot-s", "0.8")) as (server,):
+    with serving(folder, folder / "data", "node", options=("--snapshot-s", "0.5")) as (server,):
         return trio.run(_play, server, folder / "data")
 
 
@@ -106,7 +110,7 @@ async def _play(server: Server, data: Path) -> Wreck:
         players = [await stack.enter_async_context(player(server.address, own_room=True)) for _ in range(PLAYERS)]
         rooms = [each.room_id for each in players]
         async with SqliteStore.open(data / "cluster") as store:
-            while not await _is_ripe(store, server.incarnation, rooms):
+            while not await _is_ripe(store, rooms):
                 await players[0].plays(1)
         server.kill()
         left = [Left(each.client.saved(), each.room_id, each.seen[-1][1], each.acknowledged) for each in players]
@@ -121,17 +125,13 @@ async def _play(server: Server, data: Path) -> Wreck:
     return Wreck(data, server.incarnation, left, records)
 
 
-async def _is_ripe(store: SqliteStore, incarnation: str, rooms: list[str]) -> bool:
+async def _is_ripe(store: SqliteStore, rooms: list[str]) -> bool:
     found = await store.snapshots.newest(rooms)
     if [len(some) for some in found.values()] != [SNAPSHOTS_KEPT] * PLAYERS:
         return False
     newest = max(decode_snapshot(some[0]).position for some in found.values())
     (member,) = await store.journals.members()
-    try:
-        await store.journals.read(incarnation, 1, 1)
-    except Damaged:
-        return member.tip - newest >= RECORDS_BEHIND
-    return False
+    return member.tip - newest >= RECORDS_BEHIND
 
 
 @pytest.fixture
@@ -268,6 +268,7 @@ async def test_the_newest_snapshot_is_of_a_newer_version(wreck: Wreck) -> None:
 
 
 async def test_all_snapshots_of_a_room_are_hurt(wreck: Wreck) -> None:
+    wreck.prune(100)
     for tick in wreck.snapshot_ticks():
         wreck.flip("snapshots.db", "snapshots", "room = ? AND tick = ?", wreck.victim, tick)
     told: Told = []

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.server.books import player
-from tests.server.processes import Server, command_of, serving
+from tests.server.helpers import running
+from tests.server.processes import Server, command_of, write_game
 
 
 async def test_the_second_is_told_and_the_first_is_unharmed(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with serving(tmp_path, data, "node") as (first,):
-        async with player(first.address) as ann:
-            second = Server(command_of(data, "node"), tmp_path)
-            assert await second.ended() == 2
-            (line,) = second.log
-            assert line["text"].startswith("holdfast serve: a server named node runs on this folder already")
-            assert str(first.process.pid) in line["text"]
-            assert "--node" in line["text"]
-            await ann.plays()
-            assert ann.has_kept_its_socket()
-            third = Server(command_of(data, "other"), tmp_path)  # under another name it is one node more
-            try:
-                await third.hear("node_started")
-                await ann.plays()
-            finally:
-                third.kill()
-            assert {epoch for epoch, _ in ann.seen} == {1}
-            await ann.settle()
-        assert first.process.poll() is None
+    write_game(tmp_path)
+    async with running(tmp_path / "data") as first, player(first.server) as ann:
+        second = Server(command_of(tmp_path / "data", "node"), tmp_path)
+        assert await second.ended() == 2
+        (line,) = second.log
+        assert line["text"].startswith("holdfast serve: a server named node runs on this folder already")
+        assert str(os.getpid()) in line["text"]
+        assert "--node" in line["text"]
+        await ann.plays()
+        assert ann.has_kept_its_socket()
+        assert {epoch for epoch, _ in ann.seen} == {1}
+        await ann.settle()

@@ -21,7 +21,7 @@ from tests.server.books import player
 from tests.server.processes import serving, supervising
 from tests.server.worlds import Life, Nodes, let_jump, ordinary_clock
 
-STOPPED_S, LONG_S = 6.0, 40.0
+STOPPED_S, LONG_S = 6.0, 25.0
 
 
 @pytest.fixture
