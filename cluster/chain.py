@@ -5,8 +5,9 @@
     slices                     A 851…900 ─► B 37…512                 (C is us: nothing yet)
 
 A snapshot names the position of the record that it comes after. It counts when it decodes, is of these rules, and lies
-on the chain, not beyond the sealed tip of its journal. Where no snapshot is good and the chain still begins with
-epoch 1, the room is made anew from its seed.
+on the chain. One that comes after a record beyond its journal's end tells that records are missing, which players have
+seen: the room is quarantined. Where there is no good snapshot, and nothing can have been cut from the journals yet
+(fewer snapshots were made than are kept), the room is made anew from its seed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from cluster.model import RoomEntry, Span
 
 class NoStart(Damaged):
     """Neither a snapshot nor the beginning of this room is to be had."""
+
+
+class RecordsMissing(Damaged):
+    """A snapshot names a record that its journal does not have (any more): what came between is lost."""
 
 
 @attrs.frozen
@@ -54,8 +59,9 @@ class Kept:
     position: int
 
 
-def choose(entry: RoomEntry, snapshots: Sequence[bytes], tips: Mapping[str, int]) -> Start:
-    """Begin with the first good snapshot of these (newest first). `tips`: of sealed journals. Raises NoStart."""
+def choose(entry: RoomEntry, snapshots: Sequence[bytes], tips: Mapping[str, int], *, seed: bool = True) -> Start:
+    """Begin with the first good snapshot of these (newest first), without any, and where `seed` says that nothing can
+    have been cut yet, from the seed. `tips`: of sealed journals. Raises NoStart, RecordsMissing."""
     passed_over: list[str] = []
     for data in snapshots:
         try:
@@ -68,7 +74,7 @@ def choose(entry: RoomEntry, snapshots: Sequence[bytes], tips: Mapping[str, int]
             passed_over.append(f"the snapshot of tick {snapshot.tick}: {why}")
             continue
         return Start(entry, snapshot, _slices(entry.chain, tips, snapshot), tuple(passed_over))
-    if not entry.chain or entry.chain[0].epoch != 1:
+    if not seed or not entry.chain or entry.chain[0].epoch != 1:
         reasons = "; ".join(passed_over) or "there is none"
         raise NoStart(f"room {entry.room} has no snapshot to begin with ({reasons}), and its beginning is pruned")
     return Start(entry, None, _slices(entry.chain, tips, None), tuple(passed_over))
@@ -109,7 +115,7 @@ def _end(span: Span, tips: Mapping[str, int]) -> int:
 
 
 def _unfit(entry: RoomEntry, snapshot: Snapshot, tips: Mapping[str, int]) -> str:
-    """Why this snapshot is none to begin with; "" when it is."""
+    """Why this snapshot is none to begin with; "" when it is. Raises RecordsMissing."""
     if snapshot.room != entry.room:
         return f"it is of room {snapshot.room}"
     if snapshot.fingerprint != entry.fingerprint:
@@ -117,7 +123,10 @@ def _unfit(entry: RoomEntry, snapshot: Snapshot, tips: Mapping[str, int]) -> str
     for span in entry.chain:
         if (span.epoch, span.incarnation) == (snapshot.epoch, snapshot.incarnation):
             if snapshot.position > _end(span, tips):
-                return f"it comes after record {snapshot.position} of a journal that ends with {_end(span, tips)}"
+                raise RecordsMissing(
+                    f"records are missing: the snapshot of tick {snapshot.tick} comes after record {snapshot.position} "
+                    f"of a journal that ends with {_end(span, tips)}"
+                )
             return "" if snapshot.position >= span.first - 1 else "it is older than its span"
     return f"epoch {snapshot.epoch} of {snapshot.incarnation} is not on the room's chain"
 

@@ -162,6 +162,8 @@ class _Journals(_MemoryPart):
         size = 0
         for position in range(first, min(last, journal.member.tip) + 1):
             data = journal.records.get(position)
+            if data is None and found:
+                break
             if data is None:
                 raise Damaged(f"record {position} of {incarnation} is not there (any more)")
             size += len(data)
@@ -275,6 +277,10 @@ class _Directory(_MemoryPart):
     @reads
     def entries(self) -> list[RoomEntry]:
         return list(self._found(lambda row: True))
+
+    @reads
+    def owners(self) -> list[str]:
+        return sorted({row.owner for row in self._world.rooms.values()})
 
     def _found(self, wanted: Callable[[RoomEntry], bool]) -> Iterator[RoomEntry]:
         rows = self._world.rooms

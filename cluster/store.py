@@ -56,7 +56,8 @@ class Journals(Protocol):
 
     async def read(self, incarnation: str, first: int, last: int, bytes_max: int = READ_BYTES_MAX) -> list[bytes]:
         """The records at `first`, `first` + 1, … up to `last` (or the tip), as many as fit into `bytes_max`, at least
-        one; [] beyond the tip. Raises UnknownJournal, and Damaged where one is missing (pruned, or lost)."""
+        one; [] beyond the tip. Raises UnknownJournal, and Damaged where the very first is missing (pruned, or lost);
+        before another that is missing it ends."""
 
     async def prune(self, incarnation: str, through: int, bytes_max: int = PRUNE_BYTES_MAX) -> bool:
         """Delete records up to `through` (or the tip), the oldest first, about `bytes_max` at a time and at least one;
@@ -116,6 +117,9 @@ class Directory(Protocol):
 
     async def entries(self) -> list[RoomEntry]:
         """All rows, by id."""
+
+    async def owners(self) -> list[str]:
+        """All incarnations that own a room, in order."""
 
 
 class Sessions(Protocol):

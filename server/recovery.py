@@ -55,6 +55,8 @@ WAVE_TICKS = 8
 """Ticks that a wave makes before the next one comes."""
 WAVE_MOST_S, WAVE_LOOK_S = 2.0, 0.05
 STRIKES_MAX = 2
+MISSING_MAX = 1024
+"""Records of a journal that are looked for one by one; behind so many that are missing the rest is, too."""
 ADMITTED_AT_ONCE = 64
 
 log = structlog.get_logger("holdfast.recovery")
@@ -154,25 +156,41 @@ class Recovery:
         self, entries: Sequence[RoomEntry], tips: Mapping[str, int], without_newest: bool = False
     ) -> list[Start]:
         """Where each room's replay begins. Those that have nowhere to begin are quarantined."""
-        rooms = [entry.room for entry in entries]
-        newest = await again(lambda: self._store.snapshots.newest(rooms, SNAPSHOTS_KEPT if without_newest else 1))
+        limit = SNAPSHOTS_KEPT if without_newest else 1
+        newest = await self._snapshots_of([entry.room for entry in entries], limit)
         found = []
         for entry in entries:
-            snapshots = newest.get(entry.room, [])[1 if without_newest else 0 :]
+            snapshots = newest.get(entry.room, [])
             try:
                 try:
-                    start = choose(entry, snapshots, tips)
+                    if without_newest:
+                        start = choose(entry, snapshots[1:], tips, seed=len(snapshots) < SNAPSHOTS_KEPT)
+                    else:
+                        start = choose(entry, snapshots, tips, seed=not snapshots)
                 except NoStart:
                     if without_newest:
                         continue
-                    every = await again(partial(self._store.snapshots.newest, [entry.room]))
-                    start = choose(entry, every.get(entry.room, []), tips)
+                    every = (await self._snapshots_of([entry.room], SNAPSHOTS_KEPT)).get(entry.room, [])
+                    start = choose(entry, every, tips, seed=len(every) < SNAPSHOTS_KEPT)
             except Damaged as error:
                 await self._quarantine(entry, str(error))
                 continue
             for why in start.passed_over:
                 log.warning("snapshot_passed_over", room=entry.room, reason=why)
             found.append(start)
+        return found
+
+    async def _snapshots_of(self, rooms: Sequence[str], limit: int) -> dict[str, list[bytes]]:
+        """What the store has; for a room of which it cannot read them, one that is none."""
+        try:
+            return await again(lambda: self._store.snapshots.newest(rooms, limit))
+        except Damaged as error:
+            if len(rooms) == 1:
+                log.error("snapshots_unreadable", room=rooms[0], error=str(error))
+                return {rooms[0]: [b""] * SNAPSHOTS_KEPT}
+        found: dict[str, list[bytes]] = {}
+        for room in rooms:
+            found |= await self._snapshots_of([room], limit)
         return found
 
     async def _read(self, starts: Sequence[Start]) -> tuple[dict[str, list[Record]], dict[str, list[int]]]:
@@ -185,7 +203,11 @@ class Recovery:
                 try:
                     some = await again(partial(self._store.journals.read, incarnation, position, last))
                 except (Damaged, UnknownJournal) as error:
-                    log.error("journal_damaged", incarnation=incarnation, position=position, error=str(error))
+                    if not bad:
+                        log.error("journal_damaged", incarnation=incarnation, position=position, error=str(error))
+                    if len(bad) == MISSING_MAX:
+                        bad.extend(range(position, last + 1))
+                        break
                     bad.append(position)
                     position += 1
                     continue
@@ -321,10 +343,15 @@ class Recovery:
             saved=pack_room(self._game(entry.game, entry.options, entry.tick_hz), replayed.saved),
         )
 
+    async def give_up(self, entries: Sequence[RoomEntry], why: str) -> None:
+        """Quarantine rooms that nobody can bring back; one that has another owner by now is left to it."""
+        for entry in entries:
+            await self._quarantine(entry, why)
+
     async def _quarantine(self, entry: RoomEntry, why: str) -> None:
         """A room that cannot be had again: what there is of it is kept for a person to look at."""
         self._metrics.rooms_quarantined += 1
-        snapshots = (await again(lambda: self._store.snapshots.newest([entry.room]))).get(entry.room, [])
+        snapshots = (await self._snapshots_of([entry.room], 1)).get(entry.room, [])
         where = ""
         for data in snapshots[:1]:
             try:

@@ -17,7 +17,8 @@ import attrs
 import structlog
 import trio
 
-from cluster.errors import ClusterError, UnknownJournal
+from cluster.errors import ClusterError, Damaged, UnknownJournal
+from cluster.lease import LEASE_TTL_S
 from cluster.model import RoomEntry
 from cluster.placement import shares
 from cluster.store import Store
@@ -30,6 +31,7 @@ LOOK_AGAIN_S = 2.0
 """How often sealed incarnations are looked at once more: one may have claimed rooms after its death."""
 ROOMS_AT_ONCE = 1024
 SHORTEST_WAIT_S = 0.01
+TOLD_MAX = 8
 
 log = structlog.get_logger("holdfast.rescue")
 
@@ -46,6 +48,11 @@ class Rescuer:
         self._recovery = recovery
         self._active: set[str] = set()
         self._looked: dict[str, float] = {}
+        self._looked_around_at = trio.current_time()
+        self._orphaned: dict[str, float] = {}
+        """Owners without a journal, and since when."""
+        self._told: set[str] = set()
+        """Rooms that we cannot play, as far as the log knows."""
         self._called = trio.Event()
 
     def call(self) -> None:
@@ -59,7 +66,7 @@ class Rescuer:
                 for incarnation in self._dead():
                     self._active.add(incarnation)
                     nursery.start_soon(self._rescue, incarnation)
-                await self._recover_ours()
+                await self._look_around()
                 with trio.move_on_after(LOOK_EVERY_S):
                     await self._called.wait()
                 self._called = trio.Event()
@@ -67,70 +74,99 @@ class Rescuer:
     def _dead(self) -> list[str]:
         now = trio.current_time()
         lapsed = set(self._tenure.watch.lapsed(now)) | self._tenure.dead
-        found = []
+        lately = {name for name, looked in self._looked.items() if now - looked < LOOK_AGAIN_S}
+        found = [owner for owner, since in self._orphaned.items() if now - since >= LEASE_TTL_S and owner not in lately]
         for member in self._tenure.members:
             incarnation = member.incarnation
-            if incarnation == self._tenure.incarnation or incarnation in self._active:
+            if incarnation == self._tenure.incarnation:
                 continue
             if member.sealed:
-                if now - self._looked.get(incarnation, float("-inf")) >= LOOK_AGAIN_S:
+                if incarnation not in lately:
                     found.append(incarnation)
             elif incarnation in lapsed or self._store.alive(incarnation) is False:
                 found.append(incarnation)
-        return found
+        return [incarnation for incarnation in found if incarnation not in self._active]
 
     async def _rescue(self, dead: str) -> None:
         """Everything that `dead` has left and that we can play."""
-        start = trio.current_time()
-        timing = Timing(began=start)
+        timing = Timing(began=trio.current_time())
+        self._tenure.died(dead)  # from here on: it will be sealed, so nobody is sent there any more
         try:
             tip = await again(lambda: self._store.journals.seal(dead))
-            timing.seal_ms = since_ms(start)
-            self._tenure.died(dead)
-            waits: dict[str, float] = {}  # of each room from the beginning on: what we take changes no other's share
-            while True:
-                entries = await again(lambda: self._store.rooms.owned_by(dead))
-                entries = [entry for entry in entries if self._recovery.playable(entry)]
-                if not entries:
-                    break
-                new = [entry for entry in entries if entry.room not in waits]
-                waits |= {entry.room: wait_s for entry, wait_s in self._shares(new)}
-                elapsed_s = trio.current_time() - start
-                due = [entry.room for entry in entries if waits[entry.room] <= elapsed_s][:ROOMS_AT_ONCE]
-                if due:
-                    claimed_at = trio.current_time()
-                    me, first = self._tenure.incarnation, self._housekeeping.next
-                    claimed = await again(partial(self._store.rooms.claim, due, dead, tip, me, first))
-                    timing.claim_ms += since_ms(claimed_at)
-                    await self._recovery.recover(claimed, {dead: tip}, timing)
-                else:
-                    soonest_s = min(waits[entry.room] for entry in entries) - elapsed_s
-                    await trio.sleep(max(SHORTEST_WAIT_S, soonest_s))
-            if timing.rooms:
-                timing.ended = trio.current_time()
-                total_ms = since_ms(start)
-                log.info("rooms_rescued", of=dead, total_ms=round(total_ms, 1), **rounded(timing))
-                self.timings.append(timing)
-        except UnknownJournal:
-            pass  # removed meanwhile: nothing was left
+            timing.seal_ms = since_ms(timing.began)
+            await self._take_all(dead, tip, timing)
+        except UnknownJournal:  # removed, when nothing was left; or lost
+            await self._give_up(dead, f"the journal of {dead} is gone")
+        except Damaged as error:
+            await self._give_up(dead, f"the journal of {dead} cannot be read: {error}")
         finally:
             self._looked[dead] = trio.current_time()
             self._active.discard(dead)
+        if timing.rooms:
+            timing.ended = trio.current_time()
+            total_ms = round((timing.ended - timing.began) * 1000.0, 1)
+            log.info("rooms_rescued", of=dead, total_ms=total_ms, **rounded(timing))
+            self.timings.append(timing)
+
+    async def _take_all(self, dead: str, tip: int, timing: Timing) -> None:
+        """Claim the rooms of a sealed incarnation, each in its turn, and bring them back."""
+        waits: dict[str, float] = {}  # of each room from the beginning on: what we take changes no other's share
+        while True:
+            entries = await self._playable(dead)
+            if not entries:
+                return
+            new = [entry for entry in entries if entry.room not in waits]
+            waits |= {entry.room: wait_s for entry, wait_s in self._shares(new)}
+            elapsed_s = trio.current_time() - timing.began
+            due = [entry.room for entry in entries if waits[entry.room] <= elapsed_s][:ROOMS_AT_ONCE]
+            if due:
+                begun = trio.current_time()
+                me, first = self._tenure.incarnation, self._housekeeping.next
+                claimed = await again(partial(self._store.rooms.claim, due, dead, tip, me, first))
+                timing.claim_ms += since_ms(begun)
+                await self._recovery.recover(claimed, {dead: tip}, timing)
+            else:
+                soonest_s = min(waits[entry.room] for entry in entries) - elapsed_s
+                await trio.sleep(max(SHORTEST_WAIT_S, soonest_s))
+
+    async def _playable(self, dead: str) -> list[RoomEntry]:
+        """The rooms of a dead incarnation that can go on here; that others cannot is told once."""
+        entries = await again(lambda: self._store.rooms.owned_by(dead))
+        found = [entry for entry in entries if self._recovery.playable(entry)]
+        others = [entry for entry in entries if entry not in found and entry.room not in self._told]
+        if others:
+            self._told |= {entry.room for entry in others}
+            log.warning(
+                "rooms_left_alone",
+                of=dead,
+                rooms=[entry.room for entry in others[:TOLD_MAX]],
+                count=len(others),
+                reason="this node does not play their game by the same code, options and tick rate",
+            )
+        return found
+
+    async def _give_up(self, dead: str, why: str) -> None:
+        """Quarantine those rooms of an incarnation without a journal that fall to us."""
+        entries = await again(lambda: self._store.rooms.owned_by(dead))
+        await self._recovery.give_up([entry for entry, wait_s in self._shares(entries) if not wait_s], why)
 
     def _shares(self, entries: list[RoomEntry]) -> list[tuple[RoomEntry, float]]:
         return shares(entries, self._tenure.present(), self._tenure.incarnation)
 
-    async def _recover_ours(self) -> None:
-        """Rooms that are ours by the directory and not here: a recovery of ours that was broken off."""
-        now = trio.current_time()
-        if now - self._looked.get("", now) < LOOK_AGAIN_S:
-            self._looked.setdefault("", now)
+    async def _look_around(self) -> None:
+        """Rooms that are ours by the directory and not here: a recovery of ours that was broken off. And owners that
+        have no journal, which no look at the members tells."""
+        now, me = trio.current_time(), self._tenure.incarnation
+        if now - self._looked_around_at < LOOK_AGAIN_S:
             return
-        self._looked[""] = now
+        self._looked_around_at = now
         try:
-            entries = await self._store.rooms.owned_by(self._tenure.incarnation)
+            entries = await self._store.rooms.owned_by(me)
+            owners = await self._store.rooms.owners()
         except ClusterError:
             return
+        known = {me, *(member.incarnation for member in self._tenure.members)}
+        self._orphaned = {owner: self._orphaned.get(owner, now) for owner in owners if owner not in known}
         lost = [e for e in entries if len(e.chain) > 1 and not self._recovery.is_here(e.room) and not e.target]
         if lost:
             await self._recovery.recover(lost, {}, Timing())

@@ -119,6 +119,10 @@ class SqliteDirectory:
     async def entries(self) -> list[RoomEntry]:
         return await self._pages("", ())
 
+    async def owners(self) -> list[str]:
+        rows = await self._file.rows("SELECT DISTINCT owner FROM rooms ORDER BY owner")
+        return [owner for (owner,) in rows if isinstance(owner, str)]
+
     async def _pages(self, where: str, values: tuple[Any, ...]) -> list[RoomEntry]:
         """All rows with a property, by id."""
         sql = f"SELECT {_ROW} FROM rooms WHERE {where} room > ? ORDER BY room LIMIT {PIECE_ROWS}"

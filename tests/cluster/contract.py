@@ -69,6 +69,7 @@ def every_operation(store: Store) -> dict[str, Callable[[], Awaitable[object]]]:
         "rooms.replace": lambda: store.rooms.replace(entry("r"), entry("r")),
         "rooms.delete": lambda: store.rooms.delete(entry("r")),
         "rooms.entries": lambda: store.rooms.entries(),
+        "rooms.owners": lambda: store.rooms.owners(),
         "sessions.open": lambda: store.sessions.open(session("s")),
         "sessions.get": lambda: store.sessions.get("s", 0.0),
         "sessions.of_account": lambda: store.sessions.of_account("ann", 0.0),

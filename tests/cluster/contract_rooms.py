@@ -98,6 +98,7 @@ class DirectoryContract(Harness):
         assert [row.room for row in await other.rooms.owned_by(A)] == ["d", "b", "c", "z"]
         assert [row.room for row in await other.rooms.owned_by(C)] == []
         assert [row.room for row in await other.rooms.entries()] == ["a", "b", "c", "d", "z"]
+        assert await other.rooms.owners() == [A, B]
 
     async def test_what_was_given_is_found_by_who_got_it_until_it_begins(self, store: Store, other: Store) -> None:
         row = entry("r", A)

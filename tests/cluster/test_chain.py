@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.chain import Kept, NoStart, Slice, choose, merge, prune_through, referenced, trimmed
+from cluster.chain import Kept, NoStart, RecordsMissing, Slice, choose, merge, prune_through, referenced, trimmed
 from cluster.codec import Snapshot, encode_snapshot
 from cluster.model import RoomEntry, Span
 from tests.cluster.helpers import entry
@@ -60,10 +60,8 @@ def test_without_any_it_is_made_from_its_seed() -> None:
         (shot(2, "b.1", 500)[:-1], "checksum"),
         (shot(2, "b.1", 500, fingerprint="other"), "rules"),
         (shot(2, "b.1", 500, room="other"), "of room other"),
-        (shot(2, "b.1", 513), "ends with 512"),
         (shot(2, "b.1", 10), "older than its span"),
         (shot(2, "zombie.1", 500), "not on the room's chain"),
-        (shot(3, "c.1", 88), "ends with 87"),
     ],
 )
 def test_what_is_no_good_is_passed_over_and_told(data: bytes, why: str) -> None:
@@ -74,10 +72,19 @@ def test_what_is_no_good_is_passed_over_and_told(data: bytes, why: str) -> None:
     assert why in start.passed_over[0]
 
 
+@pytest.mark.parametrize(("data", "end"), [(shot(2, "b.1", 513), 512), (shot(3, "c.1", 88), 87)])
+def test_a_snapshot_beyond_its_journal_tells_that_records_are_missing(data: bytes, end: int) -> None:
+    with pytest.raises(RecordsMissing, match=f"ends with {end}"):
+        choose(ROW, [data, shot(1, "a.1", 850)], {})
+
+
 def test_nothing_to_begin_with_is_said() -> None:
     pruned = attrs.evolve(ROW, chain=CHAIN[1:])
     with pytest.raises(NoStart, match="its beginning is pruned"):
         choose(pruned, [b"?"], {})
+    assert choose(ROW, [b"?"], {}).snapshot is None
+    with pytest.raises(NoStart, match="its beginning is pruned"):
+        choose(ROW, [b"?"], {}, seed=False)
 
 
 def test_who_was_given_a_room_and_never_began_has_no_records() -> None:

@@ -27,7 +27,7 @@ from server.settings import Settings
 from tests.server.books import Player, player
 from tests.server.disks import filled, small_disk
 from tests.server.games import Counter
-from tests.server.helpers import Node, running
+from tests.server.helpers import Node, running, until
 from tests.server.processes import Server, serving
 
 PLAYERS = 3
@@ -324,6 +324,59 @@ async def test_a_newer_version_of_the_game_leaves_rooms_of_the_older_one_alone(w
     async with started(wreck, told) as node:  # the older one again
         for left in wreck.players:
             await goes_on(node, left)
+
+
+async def test_a_newer_version_tells_of_rooms_that_it_cannot_play(wreck: Wreck) -> None:
+    told: Told = []
+    async with started(wreck, told, Newer) as node:
+        await until(lambda: any(member.sealed for member in node.parts.tenure.members))
+        async with player(node.server) as newcomer:
+            await newcomer.plays()
+    (line,) = lines(told, "rooms_left_alone")
+    assert (line["of"], line["count"]) == (wreck.incarnation, len({left.room for left in wreck.players}))
+
+
+async def test_a_journal_without_its_log_makes_no_room_anew(wreck: Wreck) -> None:
+    """Its tip is 0 then, and snapshots name later positions."""
+    wreck.log.write_bytes(b"")
+    told: Told = []
+    async with started(wreck, told) as node:
+        for left in wreck.players:
+            await is_gone(node, left)
+    await is_quarantined(wreck, told, {left.room for left in wreck.players})
+
+
+@pytest.mark.parametrize("newest", [1, SNAPSHOTS_KEPT])
+async def test_records_that_were_cut_are_not_asked_for(wreck: Wreck, newest: int) -> None:
+    """Whether the newest snapshot is hurt, or all of them."""
+    wreck.prune(100)
+    for tick in wreck.snapshot_ticks()[-newest:]:
+        wreck.flip("snapshots.db", "snapshots", "room = ? AND tick = ?", wreck.victim, tick)
+    told: Told = []
+    async with started(wreck, told) as node:
+        await (goes_on if newest == 1 else is_gone)(node, wreck.players[0])
+    assert not lines(told, "journal_damaged")
+
+
+async def test_a_fence_that_cannot_be_true(wreck: Wreck) -> None:
+    with wreck.file(f"journals/{wreck.incarnation}.db") as raw:
+        raw.execute("UPDATE fence SET tip = tip - 1")
+    told: Told = []
+    async with started(wreck, told) as node:
+        for left in wreck.players:
+            await is_gone(node, left)
+    await is_quarantined(wreck, told, {left.room for left in wreck.players})
+
+
+async def test_a_journal_that_is_gone(wreck: Wreck) -> None:
+    path = wreck.log.with_name(f"{wreck.incarnation}.db")
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    told: Told = []
+    async with started(wreck, told) as node:
+        for left in wreck.players:
+            await is_gone(node, left)
+    await is_quarantined(wreck, told, {left.room for left in wreck.players})
 
 
 async def test_there_is_no_room_for_a_journal(tmp_path: Path) -> None:
