@@ -55,11 +55,12 @@ def journal(players: int, tick_hz: int, pairs: int, seconds: float, journal: str
 
     Exit code 1 when something could not be measured.
     """
-    from holdfast.bench.serving import CannotMeasure
+    from holdfast.bench.serving import CannotMeasure, ended_by_signals
 
     raise_file_limit()
     try:
-        measured = measure(players, tick_hz, pairs, seconds, journal)
+        with ended_by_signals():
+            measured = measure(players, tick_hz, pairs, seconds, journal)
     except CannotMeasure as error:
         click.echo(f"holdfast bench journal: {error}", err=True)
         return 1
@@ -161,8 +162,8 @@ def _print(measured: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     what = f"{measured['players']:,} players at {measured['tick_hz']} Hz, {measured['seconds']:g} s each"
-    table = Table(title=f"{what}; µs a frame, ms", title_justify="left")
-    for name in ("pair", "journal", "frames/s", "CPU µs", "RTT p50", "p99", "late p99", "bots late"):
+    table = Table(title=f"{what}; CPU in µs a frame, ticks and bots late (p99) in ms", title_justify="left")
+    for name in ("pair", "journal", "frames/s", "CPU", "RTT p50", "p99", "ticks", "bots"):
         table.add_column(name, justify="left" if name == "journal" else "right", no_wrap=True)
     for run in measured["runs"]:
         rtt, late = run["input_rtt_ms"], run["tick_lateness_ms"]
@@ -170,8 +171,8 @@ def _print(measured: Mapping[str, Any]) -> None:
         table.add_row(str(run["pair"]), run["journal"], *map(_say, (*figures, run["generator_late_ms"]["p99"])))
     console = Console()
     console.print(table)
-    more = Table(title=f"journal {measured['journal']} less off; %, ms", title_justify="left")
-    for name in ("pair", "CPU", "RTT p50", "p99", "late p50", "p99"):
+    more = Table(title=f"journal {measured['journal']} less off; CPU in %, ms", title_justify="left")
+    for name in ("pair", "CPU", "RTT p50", "p99", "ticks p50", "p99"):
         more.add_column(name, justify="right", no_wrap=True)
     for name, pair in [*((str(pair["pair"]), pair) for pair in measured["pairs"]), ("median", measured["median"])]:
         percent = None if pair["cpu_ratio"] is None else (pair["cpu_ratio"] - 1) * 100

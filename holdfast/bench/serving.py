@@ -5,7 +5,8 @@
 
 Each is pinned by what a child inherits, from its first thread on, so that neither takes the other's time; on a machine
 with one core, or where the system cannot pin, both run anywhere. Nobody has to read a pipe meanwhile: what they say
-goes into files. Both are in process groups of their own: Ctrl-C reaches this process, and it ends them.
+goes into files. Both are in process groups of their own: Ctrl-C reaches this process, which ends them, and SIGTERM is
+no other (`ended_by_signals`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,6 +91,18 @@ class Server:
 
     address: str
     pid: int
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """What runs within is ended by SIGTERM and SIGHUP as by Ctrl-C: in order, and leaving no process behind."""
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.bench.serving import CannotMeasure, Cores, Others, bots, server
+from holdfast.bench.serving import CannotMeasure, Cores, Others, bots, ended_by_signals, server
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
@@ -32,6 +32,20 @@ def test_a_server_runs_where_it_is_told_and_ends_with_its_block() -> None:
         host, port = serving.address.split(":")
         socket.create_connection((host, int(port))).close()
     assert not alive(serving.pid)
+
+
+def test_whoever_is_told_to_end_leaves_no_server_behind() -> None:
+    before, started = signal.getsignal(signal.SIGTERM), []
+
+    def measured() -> None:
+        with ended_by_signals(), server(["--journal", "off"]) as serving:
+            started.append(serving.pid)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        measured()
+    assert not alive(started[0])
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_server_that_died_meanwhile_is_told() -> None:
