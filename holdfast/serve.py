@@ -144,6 +144,7 @@ async def _supervise(settings: Settings) -> None:
     import structlog
 
     from server.listeners import resolve, shared_socket
+    from server.node import StartFailed
     from server.supervisor import Supervisor
 
     log = structlog.get_logger("holdfast.supervisor")
@@ -163,6 +164,8 @@ async def _supervise(settings: Settings) -> None:
             nursery.start_soon(tell)
             await supervisor.run(stop)
             nursery.cancel_scope.cancel()
+    if len(supervisor.refused) == len(nodes):
+        raise StartFailed("none of the nodes could start; each has told why")
 
 
 def node_command(settings: Settings, front_port: int, node: str, incarnation: str) -> list[str]:

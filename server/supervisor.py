@@ -8,7 +8,8 @@ Every node is a process group of its own, so Ctrl-C reaches only us. Words go ov
 standard input ({"dead": incarnation}, {"stop": true}), and from its standard output ({"started": port}). The supervisor
 holds no listener, because a listener of a process that does not accept would swallow its share of the connections, and
 it never looks into the store: what it knows first (waitpid) it tells, and the nodes do the rest. Nothing that one node
-says or does ends the supervisor, because with it all nodes would end.
+says or does ends the supervisor, because with it all nodes would end; only when none of them can serve at all is there
+nothing to look after.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ WELL_S = 3.0
 STOP_S = 15.0
 TELL_S = 1.0
 """For a word to a node whose pipe is full: it reads nothing, so it is left out, and finds out by itself."""
+REFUSED = 2
+"""Exit code of a node that cannot serve what it is told to, or where; it has said why."""
 LINE_MAX = 1 << 16
 """Bytes of a line that a node says; the beginning of a longer one is forgotten."""
 
@@ -70,8 +73,11 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         """By node; those that run now."""
         self.restarts = 0
+        self.refused: set[str] = set()
+        """Nodes that have never served, and ended with REFUSED; when these are all, `run` ends."""
         self._nodes = nodes
         self._command = command
+        self._served: set[str] = set()
         self._changed = trio.Event()
 
     async def run(self, stop: trio.Event) -> None:
@@ -91,6 +97,10 @@ class Supervisor:
         while not stop.is_set():
             began = trio.current_time()
             code = await self._live(node, stop)
+            if code == REFUSED and node not in self._served:
+                self.refused.add(node)
+            if len(self.refused) == len(self._nodes):
+                stop.set()
             if stop.is_set():
                 return
             self.restarts += 1
@@ -169,6 +179,8 @@ class Supervisor:
             port = None
         if isinstance(port, int):
             child.port = port
+            self._served.add(child.node)
+            self.refused.discard(child.node)
             self._change()
         else:
             log.info("node_says", node=child.node, text=line[:80].decode(errors="replace"))

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-FENCED = 75
+FENCED, REFUSED = 75, 2
 PORT = 4000
 LIFE_S = 60
 """Nobody lives longer, whatever becomes of the test."""
@@ -26,7 +26,8 @@ def command(reports: str, manner: str, node: str, incarnation: str) -> list[str]
 
 
 def live(reports: str, node: str, incarnation: str, manner: str) -> None:
-    """Be a node. Manners: plain; stubborn: does not end when it is told to; loud: prints what is no word of ours."""
+    """Be a node. Manners: plain; stubborn: does not end when it is told to; loud: prints what is no word of ours;
+    refused: cannot serve."""
     pipe = os.open(reports, os.O_WRONLY)
 
     def report(what: str) -> None:
@@ -35,6 +36,9 @@ def live(reports: str, node: str, incarnation: str, manner: str) -> None:
     signal.alarm(LIFE_S)
     signal.signal(signal.SIGINT, lambda *_: report("interrupted"))
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(FENCED))
+    if manner == "refused":
+        report("refused")
+        os._exit(REFUSED)
     report(f"up {os.getpid()}")
     if manner == "loud":
         os.write(1, b'no word of ours\n[1]\n{"started": "soon"}\n' + b"[" * 5000 + b"\n\xff\xfe\n" + b"x" * 1_000_000)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.server.books import player
 from tests.server.helpers import running
-from tests.server.processes import Server, command_of, write_game
+from tests.server.processes import Server, command_of, supervising, write_game
 
 
 async def test_the_second_is_told_and_the_first_is_unharmed(tmp_path: Path) -> None:
@@ -23,3 +23,15 @@ async def test_the_second_is_told_and_the_first_is_unharmed(tmp_path: Path) -> N
         assert ann.has_kept_its_socket()
         assert {epoch for epoch, _ in ann.seen} == {1}
         await ann.settle()
+
+
+async def test_a_second_cluster_is_told_and_ends(tmp_path: Path) -> None:
+    with supervising(tmp_path, tmp_path / "data", 2) as first:
+        async with player(first.address) as ann:
+            second = Server(command_of(tmp_path / "data", "node", "--nodes", "2"), tmp_path)
+            assert await second.ended() == 2
+            told = [line["text"] for line in second.log if "text" in line]
+            assert sum("runs on this folder already" in text for text in told) == 2
+            assert told[-1] == "holdfast serve: none of the nodes could start; each has told why"
+            await ann.plays()
+            assert {epoch for epoch, _ in ann.seen} == {1}

@@ -220,6 +220,31 @@ async def test_a_node_that_was_fenced_is_started_anew_as_another(
     await watched.ended.wait()
 
 
+async def test_when_no_node_can_serve_there_is_nothing_to_look_after(watched: Watched, nursery: trio.Nursery) -> None:
+    watched.manner = {"n1": "refused", "n2": "refused"}
+    nursery.start_soon(watched.run, "n1", "n2")
+    await watched.ended.wait()
+    assert watched.supervisor.refused == {"n1", "n2"}
+
+
+async def test_a_node_that_cannot_serve_beside_others_that_do_is_tried_again(
+    watched: Watched, nursery: trio.Nursery, clock: MockClock
+) -> None:
+    watched.manner = {"n1": "refused"}
+    nursery.start_soon(watched.run, "n1", "n2")
+    await watched.hear("n2", "up")
+    await watched.hear("n1", "refused")
+    while not watched.supervisor.restarts:
+        await trio.lowlevel.checkpoint()
+    del watched.manner["n1"]
+    await wait_all_tasks_blocked()
+    clock.jump(FIRST_WAIT_S + 0.01)
+    await watched.up("n1")
+    watched.stop.set()
+    await watched.ended.wait()
+    assert watched.supervisor.refused == set()
+
+
 async def test_stop_reaches_all_and_nobody_is_started_anew(watched: Watched, nursery: trio.Nursery) -> None:
     nursery.start_soon(watched.run, "n1", "n2", "n3")
     await watched.up("n1", "n2", "n3")
