@@ -122,7 +122,7 @@ def _unfit(entry: RoomEntry, snapshot: Snapshot, tips: Mapping[str, int]) -> str
         return f"it was made by the rules {snapshot.fingerprint}, the room has {entry.fingerprint}"
     for span in entry.chain:
         if (span.epoch, span.incarnation) == (snapshot.epoch, snapshot.incarnation):
-            if snapshot.position > _end(span, tips):
+            if snapshot.position > max(_end(span, tips), span.first - 1):  # an owner may end before its span begins
                 raise RecordsMissing(
                     f"records are missing: the snapshot of tick {snapshot.tick} comes after record {snapshot.position} "
                     f"of a journal that ends with {_end(span, tips)}"

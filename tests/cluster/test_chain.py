@@ -78,6 +78,16 @@ def test_a_snapshot_beyond_its_journal_tells_that_records_are_missing(data: byte
         choose(ROW, [data, shot(1, "a.1", 850)], {})
 
 
+def test_an_owner_that_took_the_room_over_and_stored_nothing_more_has_the_room_as_it_came() -> None:
+    """Its journal was two records behind when it did so, and it died."""
+    row = attrs.evolve(ROW, chain=(*CHAIN[:2], Span(3, "c.1", 88, 85), Span(4, "d.1", 10)))
+    start = choose(row, [shot(3, "c.1", 87), shot(1, "a.1", 850)], {})
+    assert start.snapshot is not None
+    assert (start.snapshot.incarnation, start.slices) == ("c.1", ())
+    with pytest.raises(RecordsMissing):
+        choose(row, [shot(3, "c.1", 88)], {})
+
+
 def test_nothing_to_begin_with_is_said() -> None:
     pruned = attrs.evolve(ROW, chain=CHAIN[1:])
     with pytest.raises(NoStart, match="its beginning is pruned"):
