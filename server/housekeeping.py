@@ -34,6 +34,7 @@ RETRY_S = 1.0
 CLEAN_EVERY_S = 5.0
 REMOVE_AFTER_S = 30.0
 """After we have seen a seal: its journal stays while somebody may still be giving the dead one a room."""
+LEFT_MAX = 4096
 PLAYERS_ROWS_MAX = 64
 """Rows that are written in one turn because their numbers of players are off by a quarter or more."""
 WELL_TICKS = 16
@@ -50,6 +51,9 @@ class Housekeeping:
     ) -> None:
         self._keep_journals = keep_journals
         self.pruned_through = 0
+        self.left: dict[str, None] = {}
+        """The last LEFT_MAX rooms that have ended here: as long as that is not stored their rows look like a recovery
+        that was broken off."""
         self._store = store
         self._tenure = tenure
         self._journal = journal
@@ -73,8 +77,15 @@ class Housekeeping:
             self.ended(entry)
             raise
 
+    def ends(self, room: str) -> None:
+        """A room has made its last tick, which is not stored yet."""
+        self.left[room] = None
+        if len(self.left) > LEFT_MAX:
+            del self.left[next(iter(self.left))]
+
     def ended(self, entry: RoomEntry) -> None:
         """A room has ended, and that is stored."""
+        self.ends(entry.room)
         self._snapshots.forget(entry.room)
         self._ended.append(entry)
         self._came.set()

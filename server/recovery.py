@@ -107,7 +107,7 @@ class Recovery:
 
     async def recover(self, entries: Sequence[RoomEntry], tips: Mapping[str, int], timing: Timing) -> None:
         """Bring rooms of ours to the tick that they were at, and admit them. `tips`: of sealed journals."""
-        entries = [entry for entry in entries if entry.room not in self.under_way and not self.is_here(entry.room)]
+        entries = [entry for entry in entries if not self._is_known(entry.room)]
         names = {entry.room for entry in entries}
         self.under_way |= names
         try:
@@ -124,6 +124,10 @@ class Recovery:
                     await self._recover(some, tips, timing, replay)
         finally:
             self.under_way -= names
+
+    def _is_known(self, room: str) -> bool:
+        """Whether it is here, on its way, or has just ended here."""
+        return self.is_here(room) or room in self.under_way or room in self._housekeeping.left
 
     def is_here(self, room: str) -> bool:
         """Whether a room runs on this node."""

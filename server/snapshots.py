@@ -34,7 +34,7 @@ OFTEN_S, OFTEN_ROOMS_S = 0.5, 4.0
 WAITING_MAX = 2048
 PUT_MAX = 64
 REFUSED_MAX = 12
-"""Turns of a room, a minute at the usual rate."""
+"""Turns of a room: six seconds where a node has few, a minute at the usual rate."""
 PUT_EVERY_S = 0.1
 RETRY_S = 1.0
 

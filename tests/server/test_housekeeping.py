@@ -18,10 +18,11 @@ from cluster.memory import MemoryWorld
 from cluster.model import Span, new_incarnation
 from cluster.store import PRUNE_BYTES_MAX
 from game.commands import Close
+from game.rows import Rows
 from netcode import messages
 from netcode.errors import ProtocolError
-from server import housekeeping
-from server.housekeeping import CLEAN_EVERY_S, EVERY_S, PLAYERS_ROWS_MAX, REMOVE_AFTER_S, WELL_TICKS
+from server import housekeeping, rescue
+from server.housekeeping import CLEAN_EVERY_S, EVERY_S, LEFT_MAX, PLAYERS_ROWS_MAX, REMOVE_AFTER_S, WELL_TICKS
 from server.rooms import EMPTY_ROOM_S
 from tests.cluster.helpers import entry as an_entry
 from tests.cluster.helpers import member
@@ -127,6 +128,46 @@ async def test_a_row_goes_when_the_rooms_end_is_stored_and_its_snapshots_with_it
         node.store.faults.back()
         await trio.sleep(0.5)
         assert set(world.rooms) == set(world.snapshots) == {other.id}
+
+
+@pytest.mark.parametrize("how", ["closed", "failed"])
+async def test_a_room_whose_end_is_not_stored_yet_is_not_taken_for_one_that_was_lost(
+    how: str, world: MemoryWorld, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescue, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(rescue, "LOOK_AGAIN_S", 0.0)
+    one, two = Node(world, tmp_path, "a"), Node(world, tmp_path, "b")
+    async with living(one, two):
+        opened = await one.open()
+        await trio.sleep(0.5)
+        await one.kill()
+        await until(lambda: opened.id in two.rooms)
+        room = two.rooms[opened.id]
+        assert len(world.rooms[room.id].chain) == 2, "it might be one"
+        two.store.faults.lost("journals.append", times=inf)
+        if how == "closed":
+            room.stage.submit(Close(room.id))
+        else:
+            monkeypatch.setattr(Counter, "step", fail)
+        await until(lambda: room.id not in two.rooms)
+        await trio.sleep(1.0)
+        assert two.rooms == {}
+        two.store.faults.back()
+        await trio.sleep(1.0)
+        assert (two.rooms, world.rooms) == ({}, {})
+        ticks = history([one, two], room.id)
+        assert is_one_line(ticks)
+
+
+def fail(game: Counter, rooms: Rows) -> None:
+    raise RuntimeError("it cannot be played")
+
+
+async def test_the_rooms_that_have_ended_are_not_remembered_for_ever(make: Callable[[str], Node]) -> None:
+    node = make("a")
+    for number in range(LEFT_MAX + 2):
+        node.housekeeping.ends(f"r{number}")
+    assert list(node.housekeeping.left)[:: LEFT_MAX - 1] == ["r2", f"r{LEFT_MAX + 1}"]
 
 
 async def test_an_empty_room_ends_and_leaves_nothing(
