@@ -56,8 +56,10 @@ class Bot:
         self.address = b""
         """Token of the server's UDP address."""
         self.account = ""
-        self.on_frame: Callable[[Frame, float], None] | None = None
-        """Is told of every frame that was read, and when it came."""
+        self.on_frame: Callable[[Frame, bytes, float], None] | None = None
+        """Is told of every frame that was read, its bytes, and when it came."""
+        self.on_seated: Callable[[messages.Seated], None] | None = None
+        """Is told of every seat, and of its return."""
         self.heard_at = 0.0
         """When the last frame came."""
         self.last_event = (0, 0)
@@ -246,7 +248,7 @@ class Bot:
         if frame.acks is not None:
             self.end.acknowledged(*frame.acks, now)
         if self.on_frame is not None:
-            self.on_frame(frame, now)
+            self.on_frame(frame, data, now)
         if not series.frame(frame.tick, now, size, by_datagram):
             self._fault("tick_repeated")
         if play.rtt_ms:
@@ -310,6 +312,8 @@ class Bot:
                 pass
 
     def _seated(self, message: messages.Seated) -> None:
+        if self.on_seated is not None:
+            self.on_seated(message)
         if self._play is not None and message.resumed:
             self._play.resume(message)
             self.away, self.heard_at = False, trio.current_time()

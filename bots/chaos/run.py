@@ -41,6 +41,8 @@ WHOLE_S = 30.0
 """How long the cluster may take to be whole again after a fault."""
 LOOK_EVERY_S = 0.05
 CALM_S = 2.0
+FULL_SHARE = 0.1
+"""Bots that decide by what they see. The frames of all are read, and compared with the journals, when it is over."""
 """At the end, for the last results to be applied."""
 STOP_S = 20.0
 FOREVER_S = 1e9
@@ -104,10 +106,11 @@ async def _play(chaos: Chaos, server: str, store: SqliteStore, history: History,
     def on_bot(bot: Bot) -> None:
         player = PlayerHistory(bot.who.name)
         history.players.append(player)
-        bot.on_frame = Recorder(bot, player)
+        recorders.append(Recorder(bot, player))
 
+    recorders: list[Recorder] = []
     gc.disable()  # what is written down is never garbage, and looking through it would be a pause of our own
-    plan = Plan(server=server, players=chaos.players, seconds=FOREVER_S, seed=chaos.seed)
+    plan = Plan(server=server, players=chaos.players, seconds=FOREVER_S, seed=chaos.seed, full_share=FULL_SHARE)
     crew = Crew(plan, on_bot)
     crew.go.set()
     async with trio.open_nursery() as nursery:
@@ -130,6 +133,8 @@ async def _play(chaos: Chaos, server: str, store: SqliteStore, history: History,
                 history.broken.append(f"{player.name} could not play on: {bot.error}")
         nursery.cancel_scope.cancel()
     gc.enable()
+    for recorder in recorders:
+        await trio.to_thread.run_sync(recorder.read)
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------

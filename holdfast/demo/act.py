@@ -53,7 +53,7 @@ class Cluster:
         """Watch what a bot sees from now on."""
         player = self._players[bot] = PlayerHistory(bot.who.name)
         self.kills.players.append(player)
-        bot.on_frame = Recorder(bot, player, digests=False)
+        Recorder(bot, player, keep=False)
 
     # -- look ----------------------------------------------------------------------------------------------------------
 
