@@ -15,7 +15,7 @@ from cluster.chain import Start, choose
 from cluster.codec import decode_snapshot
 from cluster.errors import ClusterError
 from cluster.memory import MemoryWorld
-from cluster.model import Span, new_incarnation
+from cluster.model import Span
 from cluster.store import PRUNE_BYTES_MAX
 from game.commands import Close
 from game.rows import Rows
@@ -181,19 +181,21 @@ async def test_an_empty_room_ends_and_leaves_nothing(
 
 
 async def test_only_the_owner_of_the_epoch_deletes(
-    world: MemoryWorld, tmp_path: Path, autojump_clock: MockClock
+    world: MemoryWorld, make: Callable[[str], Node], autojump_clock: MockClock
 ) -> None:
-    node = Node(world, tmp_path, "a")
-    async with living(node):
-        room = await node.open()
+    one, two = make("a"), make("b")
+    async with living(one, two):
+        room = await one.open()
         await trio.sleep(3.0)
-        before = world.rooms[room.id]
-        world.rooms[room.id] = before.claimed(new_incarnation("b"), 1, node.journal.position)  # it was taken for dead
-        room.stage.submit(Close(room.id))
-        await until(lambda: room.id not in node.rooms)
+        world.rooms[room.id] = world.rooms[room.id].claimed(
+            two.incarnation, two.housekeeping.next, one.journal.position
+        )
+        room.stage.submit(Close(room.id))  # it was taken for dead, and does not know yet
+        await until(lambda: room.id not in one.rooms)
         await trio.sleep(5.0)
-        assert world.rooms[room.id].owner.startswith("b.")
-        assert stored(world, room.id), "what another owner needs is not ours to delete"
+        assert world.rooms[room.id].owner == two.incarnation
+        assert room.id in two.rooms
+        assert deleted.met == 0, "what another owner needs is not ours to delete"
 
 
 async def test_a_room_that_was_taken_over_is_well_after_some_ticks_of_its_own(
@@ -445,18 +447,18 @@ async def test_a_journal_that_somebodys_room_names_stays_and_one_that_was_just_s
     world: MemoryWorld, make: Callable[[str], Node], autojump_clock: MockClock
 ) -> None:
     node, other = make("a"), world.store()
-    named, unnamed = member("x"), member("y")
-    for one in (named, unnamed):
+    named, unnamed, owner = member("x"), member("y"), member("z")
+    for one in (named, unnamed, owner):
         await other.journals.open(one)
         await other.journals.seal(one.incarnation)
-    elsewhere = an_entry("elsewhere", "z.1", epoch=2, game="another")
-    chain = (Span(1, named.incarnation, 1, 0), Span(2, "z.1", 1))
+    elsewhere = an_entry("elsewhere", owner.incarnation, epoch=2, game="another")
+    chain = (Span(1, named.incarnation, 1, 0), Span(2, owner.incarnation, 1))
     await other.rooms.create(attrs.evolve(elsewhere, chain=chain))
     async with living(node):
         await trio.sleep(REMOVE_AFTER_S - 2.0)
         assert {named.incarnation, unnamed.incarnation} <= set(world.journals), "somebody may be giving it a room"
         await trio.sleep(CLEAN_EVERY_S * 2)
-        assert named.incarnation in world.journals
+        assert {named.incarnation, owner.incarnation} <= set(world.journals)
         assert unnamed.incarnation not in world.journals
 
 
