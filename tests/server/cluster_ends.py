@@ -157,13 +157,13 @@ class Node(Survivor):
 @contextlib.asynccontextmanager
 async def living(*nodes: Node) -> AsyncIterator[None]:
     """Nodes that know of each other."""
-    with trio.fail_after(1000.0):
-        async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(1000.0):  # not around the end, which may wait for a thread while the clock jumps
             for node in nodes:
                 await nursery.start(node.run)
             await trio.sleep(1.0)
             yield
-            nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
 
 
 async def until(test: Any, within_s: float = LONG_S) -> float:
