@@ -62,8 +62,8 @@ class Replayed:
     tick: int
     hash: int
     saved: SavedRoom
-    last_position: int
-    """Of its last record; -1 when there was none behind the snapshot."""
+    last: tuple[str, int]
+    """Incarnation and position of its last record; ("", -1) when there was none behind the snapshot."""
 
 
 @attrs.frozen
@@ -142,7 +142,8 @@ class _Members:
 class _Step:
     """One stage record, for those of its rooms that take it."""
 
-    position: int
+    place: tuple[str, int]
+    """Incarnation and position of the record."""
     stage: StageRecord
     members: _Members
     missing: int = 0
@@ -181,7 +182,7 @@ class _Group:
         still = np.flatnonzero(last < 0).tolist()  # their snapshots are the newest that there is
         yield from self._enter(still)
         yield from self._leave(
-            {number: (-1, self._batch.hash_of(self._rooms[number].room)) for number in self._here(still)}
+            {number: (("", -1), self._batch.hash_of(self._rooms[number].room)) for number in self._here(still)}
         )
         ready = [step for step in self._steps if not step.missing]
         self._steps = []
@@ -194,7 +195,7 @@ class _Group:
             for step in steps:
                 if step.leavers:
                     numbers, hashes = step.members.numbers.tolist(), step.stage.hashes[step.members.at].tolist()
-                    told = {n: (step.position, h) for n, h in zip(numbers, hashes, strict=True) if n in step.leavers}
+                    told = {n: (step.place, h) for n, h in zip(numbers, hashes, strict=True) if n in step.leavers}
                     yield from self._leave(told)
                 for following, count in step.onward:
                     following.missing -= count
@@ -223,7 +224,7 @@ class _Group:
                         mine = (numbers >= 0) & within[numbers] & (epochs[numbers] == stage.epochs)
                         members = known[key] = _Members(numbers[mine], np.flatnonzero(mine))
                     if len(members.at):
-                        yield _Step(record.position, stage, members)
+                        yield _Step((incarnation, record.position), stage, members)
 
     def _link(self, step: _Step, last: np.ndarray) -> None:
         """Note a step as the next of its members, whose latest steps are in `last`."""
@@ -349,16 +350,16 @@ class _Group:
             self._moved = True
             yield
 
-    def _leave(self, ended: Mapping[int, tuple[int, int]]) -> Iterator[None]:
+    def _leave(self, ended: Mapping[int, tuple[tuple[str, int], int]]) -> Iterator[None]:
         """Those of these rooms that are well are where they were when they were lost: behind their last steps, of which
-        position and hash are given."""
+        place and hash are given."""
         batch, numbers = self._batch, self._here(list(ended))
         for begin in range(0, len(numbers), ROOMS_A_PIECE):
             piece = numbers[begin : begin + ROOMS_A_PIECE]
             rooms = [self._rooms[number].room for number in piece]
             for number, room, saved in zip(piece, rooms, batch.copy_all(rooms), strict=True):
-                position, digest = ended[number]
-                self._result.good[room] = Replayed(batch.tick_of(room), digest, saved, position)
+                place, digest = ended[number]
+                self._result.good[room] = Replayed(batch.tick_of(room), digest, saved, place)
             batch.close_all(rooms)
             self._moved = True
             yield

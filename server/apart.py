@@ -25,9 +25,10 @@ import structlog
 import trio
 
 from cluster.codec import Record, decode_record, decode_snapshot, encode_record, encode_snapshot
-from cluster.replay import Diverged, Replay, Replayed, ReplayResult, ReplayRoom
+from cluster.replay import Diverged, Kind, Replay, Replayed, ReplayResult, ReplayRoom
 from game.api import Game
 from game.commands import TickCommands
+from game.errors import GameError
 from game.object_batch import batch_for
 from game.rows import RowLayout
 from game.save import pack_room, unpack_room
@@ -39,46 +40,73 @@ DEADLINE_S = 300.0
 """For a child whose game has turned the alarm off."""
 MEMORY_MAX_BYTES = 8 << 30
 
+READY = b"ready"
+"""What a child says before it makes the first step: if it ends before, that is no room's fault."""
+
 log = structlog.get_logger("holdfast.recovery")
 MakeGame = Callable[[str, Mapping[str, int], int], Game]
+
+
+class CannotReplayApart(Exception):
+    """No child can do it: because of the machine, or of where the game lies."""
 
 
 async def replay_apart(
     make_game: MakeGame, rooms: Sequence[ReplayRoom], records: Mapping[str, Iterable[Record]]
 ) -> ReplayResult | None:
-    """What `Replay` makes of these rooms; None when the process that did it has died, or did not come back."""
-    games = {}
-    for room in rooms:
-        kind = type(game_of(room, make_game))
-        games[room.kind[0]] = [kind.__module__, kind.__qualname__]
-    told = {
-        "games": games,
-        "piece_most_s": PIECE_MOST_S,
-        "rooms": [_dump_room(room) for room in rooms],
-        "records": {
-            incarnation: [
-                [record.position, encode_record(incarnation, record.position, record.stages)] for record in some
-            ]
-            for incarnation, some in records.items()
-        },
-    }
+    """What `Replay` makes of these rooms; None when the process that did it has died, or did not come back. Raises
+    CannotReplayApart."""
+    kinds = {room.kind: game_of(room, make_game) for room in rooms}
+    told = await trio.to_thread.run_sync(_dump_task, kinds, rooms, records)
     path = os.pathsep.join(filter(None, sys.path))
     with trio.move_on_after(DEADLINE_S) as deadline:
-        done = await trio.run_process(
-            [sys.executable, "-m", "server.apart"],
-            stdin=await trio.to_thread.run_sync(msgpack.packb, told),
-            capture_stdout=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-            deliver_cancel=_kill,
-        )
-    if deadline.cancelled_caught or done.returncode:
-        # Of a child that hangs with its alarm turned off `trio.run_process` makes an end when it is cancelled.
-        why = f"no answer within {DEADLINE_S:g} s" if deadline.cancelled_caught else _ended(done.returncode)
-        log.error("replay_died", rooms=len(rooms), first=rooms[0].room, reason=why)
+        try:
+            done = await trio.run_process(
+                [sys.executable, "-P", "-m", "server.apart"],
+                stdin=told,
+                capture_stdout=True,
+                check=False,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+                deliver_cancel=_kill,
+            )
+        except OSError as error:
+            raise CannotReplayApart(f"no process can be started: {error}") from error
+    late = deadline.cancelled_caught  # `run_process` has made an end of it then
+    if not late and not done.stdout.startswith(READY):
+        raise CannotReplayApart(f"the child cannot play these games as we do ({_ended(done.returncode)}): see above")
+    try:
+        if late or done.returncode:
+            raise ValueError(f"no answer within {DEADLINE_S:g} s" if late else _ended(done.returncode))
+        return _load_result(_unpacked(done.stdout[len(READY) :]), make_game, rooms)
+    except (ValueError, TypeError, KeyError, GameError, msgpack.UnpackException) as error:
+        log.error("replay_died", rooms=len(rooms), first=rooms[0].room, reason=str(error))
         return None
-    return _load_result(msgpack.unpackb(done.stdout, max_bin_len=2**31 - 1), make_game, rooms)
+
+
+def _dump_task(
+    kinds: Mapping[Kind, Game], rooms: Sequence[ReplayRoom], records: Mapping[str, Iterable[Record]]
+) -> bytes:
+    needed = {piece[1] for room in rooms for piece in room.slices}
+    data: bytes = msgpack.packb(
+        {
+            "games": [
+                [kind, type(game).__module__, type(game).__qualname__, game.fingerprint] for kind, game in kinds.items()
+            ],
+            "piece_most_s": PIECE_MOST_S,
+            "rooms": [_dump_room(room) for room in rooms],
+            "records": {
+                incarnation: [[one.position, encode_record(incarnation, one.position, one.stages)] for one in some]
+                for incarnation, some in records.items()
+                if incarnation in needed
+            },
+        }
+    )
+    return data
+
+
+def _unpacked(data: bytes) -> Any:
+    return msgpack.unpackb(data, max_bin_len=2**31 - 1)
 
 
 async def _kill(child: trio.Process) -> None:
@@ -111,7 +139,7 @@ def _load_room(name: str, seed: int, snapshot: bytes, kind: Any, slices: Any) ->
 def _dump_result(result: ReplayResult, games: Mapping[str, Game]) -> dict[str, Any]:
     return {
         "good": {
-            room: [made.tick, made.hash, pack_room(games[room], made.saved), made.last_position]
+            room: [made.tick, made.hash, pack_room(games[room], made.saved), made.last]
             for room, made in result.good.items()
         },
         "ended": sorted(result.ended),
@@ -124,9 +152,9 @@ def _load_result(told: dict[str, Any], make_game: MakeGame, rooms: Sequence[Repl
     good = {}
     for room in rooms:
         if room.room in told["good"]:
-            tick, digest, saved, position = told["good"][room.room]
+            tick, digest, saved, last = told["good"][room.room]
             game = game_of(room, make_game)
-            good[room.room] = Replayed(tick, digest, unpack_room(game, saved, RowLayout(game).row_bytes), position)
+            good[room.room] = Replayed(tick, digest, unpack_room(game, saved, RowLayout(game).row_bytes), tuple(last))
     diverged = {fields[0]: Diverged(*fields) for fields in told["diverged"]}
     return ReplayResult(good, set(told["ended"]), diverged, *told["counts"])
 
@@ -140,19 +168,25 @@ def game_of(room: ReplayRoom, make_game: MakeGame) -> Game:
 # -- the child ---------------------------------------------------------------------------------------------------------
 
 
-def replay(told: dict[str, Any], alarm: Callable[[], object]) -> dict[str, Any]:
+def load_games(told: dict[str, Any]) -> dict[Kind, Game]:
+    """The games of the rooms; raises whatever keeps them from being the parent's."""
+    games: dict[Kind, Game] = {}
+    for (name, tick_hz, options), module, qualname, fingerprint in told["games"]:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+        kind = name, tick_hz, tuple((option, value) for option, value in options)
+        games[kind] = found(dict(options), tick_hz)
+        if games[kind].fingerprint != fingerprint:
+            raise CannotReplayApart(f"{module}:{qualname} is not what the parent plays: its code has changed")
+    return games
+
+
+def replay(told: dict[str, Any], games: Mapping[Kind, Game], alarm: Callable[[], object]) -> dict[str, Any]:
     """Make rooms again, and one step more; `alarm` is called before each piece of work. What came of it, as told."""
-    games: dict[Any, Game] = {}
 
     def make_game(name: str, options: Mapping[str, int], tick_hz: int) -> Game:
-        kind = name, tick_hz, tuple(sorted(options.items()))
-        if kind not in games:
-            module, qualname = told["games"][name]
-            found: Any = importlib.import_module(module)
-            for part in qualname.split("."):
-                found = getattr(found, part)
-            games[kind] = found(dict(options), tick_hz)
-        return games[kind]
+        return games[name, tick_hz, tuple(sorted(options.items()))]
 
     rooms = [_load_room(*room) for room in told["rooms"]]
     records = {
@@ -181,12 +215,17 @@ def _alarm(seconds: float) -> None:
 def main() -> None:
     """Read what is to be done, do it, write what came of it."""
     _alarm(START_MOST_S)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_MAX_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_MAX_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open(os.dup(1), "wb") as out:
         os.dup2(2, 1)
-        told = msgpack.unpackb(sys.stdin.buffer.read(), max_bin_len=2**31 - 1)
-        result = replay(told, lambda: _alarm(told["piece_most_s"]))
+        told = _unpacked(sys.stdin.buffer.read())
+        games = load_games(told)
+        out.write(READY)
+        out.flush()
+        result = replay(told, games, lambda: _alarm(told["piece_most_s"]))
         _alarm(START_MOST_S)
         out.write(msgpack.packb(result))
 

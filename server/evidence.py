@@ -36,6 +36,16 @@ class EvidenceFolder:
             return None
         return path
 
+    async def write(self, room: str, tick: int, evidence: bytes) -> Path | None:
+        """Write evidence now; returns where it is, None when the disk does not take it (the log says so)."""
+        path = self.folder / f"{room}-{tick}.room"
+        try:
+            await trio.to_thread.run_sync(_write, path, evidence)
+        except OSError as error:
+            log.error("evidence_not_written", path=str(path), error=str(error))
+            return None
+        return path
+
     async def run(self) -> None:
         """Write what comes, for ever. A disk that fails is logged and costs the evidence alone."""
         async for path, evidence in self._receive:

@@ -92,11 +92,16 @@ class HandOffs:
                 if any(member.draining for member in self._tenure.others()):
                     often_until = now + COMING_S
                 try:
-                    for entry in await self._store.rooms.coming_to(self._tenure.incarnation):
-                        await self._take(entry)
-                        often_until = trio.current_time() + COMING_S
+                    coming = await self._store.rooms.coming_to(self._tenure.incarnation)
                 except ClusterError as error:
                     log.warning("rooms_not_taken", error=str(error))
+                    coming = []
+                for entry in coming:
+                    try:
+                        await self._take(entry)
+                    except ClusterError as error:
+                        log.warning("room_not_taken", room=entry.room, error=str(error))
+                    often_until = trio.current_time() + COMING_S
                 await trio.sleep(LOOK_OFTEN_S if now < often_until else LOOK_SELDOM_S)
 
     # -- taking -------------------------------------------------------------------------------------------------------
@@ -143,11 +148,12 @@ class HandOffs:
         """The one that was made of the room's last tick elsewhere; None when it is not to be had. Raises
         ClusterError."""
         before = next(span for span in reversed(entry.chain[:-1]) if span.first)
-        for data in (await self._store.snapshots.newest([entry.room], 1)).get(entry.room, []):
-            try:
-                snapshot = decode_snapshot(data)
-            except Damaged:
-                return None
+        try:
+            newest = await self._store.snapshots.newest([entry.room], 1)
+            snapshots = [decode_snapshot(data) for data in newest.get(entry.room, [])]
+        except Damaged:
+            return None
+        for snapshot in snapshots:
             if (snapshot.epoch, snapshot.position) == (before.epoch, before.last):
                 return snapshot
         return None

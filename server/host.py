@@ -216,7 +216,7 @@ class Host:
         """A room that failed is closed alone: its state is kept as evidence, its players are told."""
         self._keep_evidence(stage, room, failure)
         self._evict_failed(stage, room, outcome)
-        self._services.housekeeping.ends(room)
+        self._services.housekeeping.ends(self.rooms.by_id[room].entry)
         outcome.ended.append(self.rooms.close(room).entry)
 
     def _close_unseen(self, outcome: Outcome) -> None:
@@ -252,7 +252,7 @@ class Host:
         """A room that was told to close has ended with this tick."""
         log.info("room_closed", room=room)
         self.seating.evict(stage, room, ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed"), outcome)
-        self._services.housekeeping.ends(room)
+        self._services.housekeeping.ends(self.rooms.by_id[room].entry)
         outcome.ended.append(self.rooms.forget(room).entry)
 
     def _stop(self, stage: Stage, room: str, target: str, outcome: Outcome) -> None:

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from cluster.chain import Kept, prune_through, referenced, trimmed
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, Damaged
 from cluster.journal import Journal
 from cluster.model import RoomEntry
 from cluster.store import Store
@@ -51,9 +51,9 @@ class Housekeeping:
     ) -> None:
         self._keep_journals = keep_journals
         self.pruned_through = 0
-        self.left: dict[str, None] = {}
-        """The last LEFT_MAX rooms that have ended here: as long as that is not stored their rows look like a recovery
-        that was broken off."""
+        self.left: dict[tuple[str, int], None] = {}
+        """The last LEFT_MAX rooms that have ended here, with their epochs: until that is stored, their rows look like a
+        recovery that was broken off."""
         self._store = store
         self._tenure = tenure
         self._journal = journal
@@ -77,15 +77,15 @@ class Housekeeping:
             self.ended(entry)
             raise
 
-    def ends(self, room: str) -> None:
+    def ends(self, entry: RoomEntry) -> None:
         """A room has made its last tick, which is not stored yet."""
-        self.left[room] = None
+        self.left[entry.room, entry.epoch] = None
         if len(self.left) > LEFT_MAX:
             del self.left[next(iter(self.left))]
 
     def ended(self, entry: RoomEntry) -> None:
         """A room has ended, and that is stored."""
-        self.ends(entry.room)
+        self.ends(entry)
         self._snapshots.forget(entry.room)
         self._ended.append(entry)
         self._came.set()
@@ -113,8 +113,11 @@ class Housekeeping:
         async with self._forgetting:  # the node's end comes here, too
             while self._ended:
                 entry = self._ended[0]
-                if await self._store.rooms.delete(entry):
-                    await self._snapshots.delete(entry.room)
+                try:
+                    if await self._store.rooms.delete(entry):
+                        await self._snapshots.delete(entry.room)
+                except Damaged as error:  # its own rows; the others' turn comes
+                    log.error("room_not_forgotten", room=entry.room, error=str(error))
                 self._ended.popleft()
 
     async def well(self, room: Room) -> None:

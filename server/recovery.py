@@ -18,7 +18,8 @@ owner died, has a *strike* in its row. Two, and it is quarantined. A room that i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -28,14 +29,14 @@ import trio
 
 from cluster.chain import NoStart, Start, choose, merge
 from cluster.codec import Record, Snapshot, decode_record, decode_snapshot
-from cluster.errors import ClusterError, Damaged, UnknownJournal
+from cluster.errors import ClusterError, Damaged, StoreUnusable, UnknownJournal
 from cluster.model import RoomEntry
 from cluster.replay import Replay, Replayed, ReplayResult, ReplayRoom
 from cluster.store import SNAPSHOTS_KEPT, Store
 from game.api import Game
 from game.commands import Recovered
 from game.save import SavedRoom, pack_room
-from server.apart import replay_apart
+from server.apart import CannotReplayApart, replay_apart
 from server.evidence import EvidenceFolder
 from server.host import Host
 from server.housekeeping import Housekeeping
@@ -55,8 +56,8 @@ WAVE_TICKS = 8
 """Ticks that a wave makes before the next one comes."""
 WAVE_MOST_S, WAVE_LOOK_S = 2.0, 0.05
 STRIKES_MAX = 2
-MISSING_MAX = 1024
-"""Records of a journal that are looked for one by one; behind so many that are missing the rest is, too."""
+HOLE_MAX = 16
+"""Records that are looked for one by one behind a missing one; a longer hole is taken for what was cut."""
 ADMITTED_AT_ONCE = 64
 
 log = structlog.get_logger("holdfast.recovery")
@@ -107,14 +108,14 @@ class Recovery:
 
     async def recover(self, entries: Sequence[RoomEntry], tips: Mapping[str, int], timing: Timing) -> None:
         """Bring rooms of ours to the tick that they were at, and admit them. `tips`: of sealed journals."""
-        entries = [entry for entry in entries if not self._is_known(entry.room)]
+        entries = [entry for entry in entries if not self._is_known(entry)]
         names = {entry.room for entry in entries}
         self.under_way |= names
         try:
             good, suspect = [], []
             for entry in entries:
                 if entry.strikes >= STRIKES_MAX:
-                    await self._quarantine(entry, f"{entry.strikes} processes have died of it")
+                    await self.quarantine(entry, f"{entry.strikes} processes have died of it")
                 elif entry.attempts >= APART_FROM or entry.strikes:
                     suspect.append(entry)
                 else:
@@ -125,9 +126,10 @@ class Recovery:
         finally:
             self.under_way -= names
 
-    def _is_known(self, room: str) -> bool:
+    def _is_known(self, entry: RoomEntry) -> bool:
         """Whether it is here, on its way, or has just ended here."""
-        return self.is_here(room) or room in self.under_way or room in self._housekeeping.left
+        room = entry.room
+        return self.is_here(room) or room in self.under_way or (room, entry.epoch) in self._housekeeping.left
 
     def is_here(self, room: str) -> bool:
         """Whether a room runs on this node."""
@@ -145,43 +147,53 @@ class Recovery:
         starts = await self._starts(entries, tips)
         timing.load_ms += since_ms(begun)
         failed = await replay(starts, timing)
-        if failed:  # once more from older snapshots, before they are given up
-            older = await self._starts([entry for entry, _ in failed], tips, without_newest=True)
-            reasons = {entry.room: why for entry, why in failed}
-            for entry, why in await replay(older, timing):
-                reasons[entry.room] += f"; from an older snapshot: {why}"
-            for entry, _ in failed:
-                if not self.is_here(entry.room):
-                    await self._quarantine(entry, reasons[entry.room])
+        if not failed:
+            return
+        used = {start.entry.room: start.snapshot for start in starts}
+        older = await self._older_starts([entry for entry, _ in failed], used, tips)
+        tried = {start.entry.room for start in older}
+        worse = {entry.room: why for entry, why in await replay(older, timing)}
+        for entry, why in failed:
+            if entry.room in worse:
+                await self.quarantine(entry, f"{why}; from an older snapshot: {worse[entry.room]}")
+            elif entry.room not in tried:
+                await self.quarantine(entry, why)
 
     # -- what there is of them ----------------------------------------------------------------------------------------
 
-    async def _starts(
-        self, entries: Sequence[RoomEntry], tips: Mapping[str, int], without_newest: bool = False
-    ) -> list[Start]:
+    async def _starts(self, entries: Sequence[RoomEntry], tips: Mapping[str, int]) -> list[Start]:
         """Where each room's replay begins. Those that have nowhere to begin are quarantined."""
-        limit = SNAPSHOTS_KEPT if without_newest else 1
-        newest = await self._snapshots_of([entry.room for entry in entries], limit)
+        newest = await self._snapshots_of([entry.room for entry in entries], 1)
         found = []
         for entry in entries:
             snapshots = newest.get(entry.room, [])
             try:
                 try:
-                    if without_newest:
-                        start = choose(entry, snapshots[1:], tips, seed=len(snapshots) < SNAPSHOTS_KEPT)
-                    else:
-                        start = choose(entry, snapshots, tips, seed=not snapshots)
+                    start = choose(entry, snapshots, tips, seed=not snapshots)
                 except NoStart:
-                    if without_newest:
-                        continue
                     every = (await self._snapshots_of([entry.room], SNAPSHOTS_KEPT)).get(entry.room, [])
                     start = choose(entry, every, tips, seed=len(every) < SNAPSHOTS_KEPT)
             except Damaged as error:
-                await self._quarantine(entry, str(error))
+                await self.quarantine(entry, str(error))
                 continue
             for why in start.passed_over:
                 log.warning("snapshot_passed_over", room=entry.room, reason=why)
             found.append(start)
+        return found
+
+    async def _older_starts(
+        self, entries: Sequence[RoomEntry], used: Mapping[str, Snapshot | None], tips: Mapping[str, int]
+    ) -> list[Start]:
+        """Where else replays can begin: before the snapshots that were used. Rooms that have no such start are left
+        out."""
+        kept = await self._snapshots_of([entry.room for entry in entries], SNAPSHOTS_KEPT)
+        found = []
+        for entry in entries:
+            every, before = kept.get(entry.room, []), used[entry.room]
+            if before is None:
+                continue
+            with contextlib.suppress(Damaged):
+                found.append(choose(entry, older(every, before), tips, seed=len(every) < SNAPSHOTS_KEPT))
         return found
 
     async def _snapshots_of(self, rooms: Sequence[str], limit: int) -> dict[str, list[bytes]]:
@@ -197,36 +209,57 @@ class Recovery:
             found |= await self._snapshots_of([room], limit)
         return found
 
-    async def _read(self, starts: Sequence[Start]) -> tuple[dict[str, list[Record]], dict[str, list[int]]]:
-        """The records that are needed, and the positions of those that are damaged."""
+    async def _read(self, starts: Sequence[Start]) -> tuple[dict[str, list[Record]], Damage]:
+        """The records that are needed, and where some are missing or damaged."""
         records: dict[str, list[Record]] = {}
-        damaged: dict[str, list[int]] = {}
+        damaged: Damage = {}
         for incarnation, (first, last) in merge(piece for start in starts for piece in start.slices).items():
             found, bad, position = records.setdefault(incarnation, []), damaged.setdefault(incarnation, []), first
             while position <= last:
                 try:
-                    some = await again(partial(self._store.journals.read, incarnation, position, last))
-                except (Damaged, UnknownJournal) as error:
-                    if not bad:
-                        log.error("journal_damaged", incarnation=incarnation, position=position, error=str(error))
-                    if len(bad) == MISSING_MAX:
-                        bad.extend(range(position, last + 1))
-                        break
-                    bad.append(position)
-                    position += 1
+                    some = await self._stored(incarnation, position, last)
+                except (Damaged, StoreUnusable, UnknownJournal) as error:
+                    log.error("journal_damaged", incarnation=incarnation, position=position, error=str(error))
+                    begin, position = position, await self._next_stored(incarnation, position, last)
+                    bad.append((begin, position - 1))
                     continue
                 if not some:
-                    bad.extend(range(position, last + 1))
+                    bad.append((position, last))
                     break
                 for data in some:
                     try:
                         found.append(decode_record(data, incarnation, position))
                     except Damaged as error:
                         log.error("record_damaged", incarnation=incarnation, position=position, error=str(error))
-                        bad.append(position)
+                        bad.append((position, position))
                     position += 1
                 await trio.lowlevel.checkpoint()
         return records, damaged
+
+    async def _stored(self, incarnation: str, first: int, last: int) -> list[bytes]:
+        return await again(lambda: self._store.journals.read(incarnation, first, last))
+
+    async def _next_stored(self, incarnation: str, missing: int, last: int) -> int:
+        """Where records go on behind one that cannot be read: the next position in a small hole, and behind what was
+        cut the first that was not; `last` + 1 where nothing does."""
+        low, high = missing, last + 1
+        for position in range(missing + 1, missing + HOLE_MAX):
+            if position > last or await self._is_stored(incarnation, position):
+                return min(position, last + 1)
+            low = position
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await self._is_stored(incarnation, middle):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    async def _is_stored(self, incarnation: str, position: int) -> bool:
+        try:
+            return bool(await self._stored(incarnation, position, position))
+        except (Damaged, StoreUnusable, UnknownJournal):
+            return False
 
     # -- made again ---------------------------------------------------------------------------------------------------
 
@@ -243,13 +276,19 @@ class Recovery:
 
     async def _replay_apart(self, starts: Sequence[Start], timing: Timing) -> list[tuple[RoomEntry, str]]:
         """The same in child processes: when one dies its rooms go into two others, until the one at fault is alone."""
+        if not starts:
+            return []
         records, damaged = await self._read(starts)
         failed: list[tuple[RoomEntry, str]] = []
         waiting = [list(starts)]
         while waiting:
             some = waiting.pop()
             begun = trio.current_time()
-            result = await replay_apart(self._game, [to_replay(start) for start in some], records)
+            try:
+                result = await replay_apart(self._game, [to_replay(start) for start in some], records)
+            except CannotReplayApart as error:
+                log.error("replay_not_apart", rooms=len(some), error=str(error))
+                return failed + await self._replay_here([start for part in (some, *waiting) for start in part], timing)
             timing.replay_ms += since_ms(begun)
             if result is not None:
                 failed += await self._take(some, result, damaged, timing)
@@ -261,7 +300,7 @@ class Recovery:
         return failed
 
     async def _take(
-        self, starts: Sequence[Start], result: ReplayResult, damaged: Mapping[str, list[int]], timing: Timing
+        self, starts: Sequence[Start], result: ReplayResult, damaged: Damage, timing: Timing
     ) -> list[tuple[RoomEntry, str]]:
         """Admit what a replay has made; returns the rooms that it could not make, and why."""
         timing.ticks += result.ticks
@@ -313,21 +352,25 @@ class Recovery:
     async def _watch(self, rooms: Sequence[Room]) -> None:
         """Let a wave tick for a moment. If this process still lives then, they are not what others have died of."""
         with trio.move_on_after(WAVE_MOST_S) as waiting:
-            while any(self.is_here(room.id) and room.ticked < WAVE_TICKS for room in rooms):  # noqa: ASYNC110
+            while any(self._is_young(room) for room in rooms):  # noqa: ASYNC110
                 await trio.sleep(WAVE_LOOK_S)
         if not waiting.cancelled_caught:
             for room in rooms:
                 await again(partial(self._housekeeping.well, room))
 
+    def _is_young(self, room: Room) -> bool:
+        return self._hosts[room.entry.game].rooms.by_id.get(room.id) is room and room.ticked < WAVE_TICKS
+
     async def _strike(self, entry: RoomEntry, why: str, *, admit: bool = False) -> RoomEntry | None:
         """Note in a room's row that it may be what processes die of; the new row. None when the row is another by now,
         or (not `admit`) when that was one strike too many: then it is quarantined."""
         struck = attrs.evolve(entry, strikes=entry.strikes + 1, version=entry.version + 1)
-        if not await again(lambda: self._store.rooms.replace(entry, struck)):
+        written = await again(lambda: self._store.rooms.replace(entry, struck))
+        if not written and await again(lambda: self._store.rooms.get(entry.room)) != struck:
             return None
         log.warning("room_struck", room=entry.room, strikes=struck.strikes, reason=why)
         if struck.strikes >= STRIKES_MAX and not admit:
-            await self._quarantine(struck, why)
+            await self.quarantine(struck, why)
             return None
         return struck
 
@@ -347,22 +390,20 @@ class Recovery:
             saved=pack_room(self._game(entry.game, entry.options, entry.tick_hz), replayed.saved),
         )
 
-    async def give_up(self, entries: Sequence[RoomEntry], why: str) -> None:
-        """Quarantine rooms that nobody can bring back; one that has another owner by now is left to it."""
-        for entry in entries:
-            await self._quarantine(entry, why)
-
-    async def _quarantine(self, entry: RoomEntry, why: str) -> None:
-        """A room that cannot be had again: what there is of it is kept for a person to look at."""
-        self._metrics.rooms_quarantined += 1
-        snapshots = (await self._snapshots_of([entry.room], 1)).get(entry.room, [])
+    async def quarantine(self, entry: RoomEntry, why: str) -> None:
+        """A room that cannot be had again: what there is of it is kept for a person to look at, and then its row goes.
+        One that has another owner by now is left to it."""
         where = ""
-        for data in snapshots[:1]:
+        for data in (await self._snapshots_of([entry.room], 1)).get(entry.room, []):
             try:
                 tick = decode_snapshot(data).tick
             except Damaged:
                 tick = 0
-            where = str(self._evidence.keep(entry.room, tick, data) or "")
+            path = await self._evidence.write(entry.room, tick, data)
+            if path is None:
+                return  # its turn comes again, when there is room for the evidence
+            where = str(path)
+        self._metrics.rooms_quarantined += 1
         log.error("room_not_recovered", room=entry.room, epoch=entry.epoch, reason=why, evidence=where)
         self._housekeeping.ended(entry)
 
@@ -372,6 +413,8 @@ class Recovery:
 
 _Replaying = Callable[[Sequence[Start], Timing], Awaitable[list[tuple[RoomEntry, str]]]]
 Claimed = tuple[RoomEntry, Replayed]
+Damage = dict[str, list[tuple[int, int]]]
+"""By incarnation, first and last positions of records that cannot be read."""
 
 
 def waves(rooms: Sequence[Claimed]) -> Iterator[list[Claimed]]:
@@ -401,15 +444,26 @@ def to_replay(start: Start) -> ReplayRoom:
     )
 
 
-def unsure(start: Start, result: ReplayResult, damaged: Mapping[str, Iterable[int]]) -> str:
+def older(snapshots: Sequence[bytes], used: Snapshot) -> list[bytes]:
+    """Those of these (newest first) that come after the one that was used."""
+    for at, data in enumerate(snapshots):
+        with contextlib.suppress(Damaged):
+            found = decode_snapshot(data)
+            if (found.epoch, found.tick) == (used.epoch, used.tick):
+                return list(snapshots[at + 1 :])
+    return []
+
+
+def unsure(start: Start, result: ReplayResult, damaged: Damage) -> str:
     """Why it cannot be known that a room's replay is whole: a damaged record behind its last one may have been its own.
     "" when it is."""
-    if not start.slices:
-        return ""
-    last = start.slices[-1]
-    for position in damaged.get(last.incarnation, ()):
-        if max(last.first, result.good[start.entry.room].last_position) <= position <= last.last:
-            return f"record {position} of {last.incarnation} is damaged, and may be this room's last"
+    incarnation, position = result.good[start.entry.room].last
+    at = next((at for at, piece in enumerate(start.slices) if piece.incarnation == incarnation), 0)
+    for piece in start.slices[at:]:
+        first = max(piece.first, position) if piece.incarnation == incarnation else piece.first
+        for begin, end in damaged.get(piece.incarnation, ()):
+            if begin <= piece.last and end >= first:
+                return f"records {begin} to {end} of {piece.incarnation} are damaged, and may be this room's last"
     return ""
 
 

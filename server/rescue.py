@@ -17,7 +17,7 @@ import attrs
 import structlog
 import trio
 
-from cluster.errors import ClusterError, Damaged, UnknownJournal
+from cluster.errors import ClusterError, Damaged, JournalFenced, StoreUnusable, UnknownJournal
 from cluster.lease import LEASE_TTL_S
 from cluster.model import RoomEntry
 from cluster.placement import shares
@@ -52,7 +52,7 @@ class Rescuer:
         self._orphaned: dict[str, float] = {}
         """Owners without a journal, and since when."""
         self._told: set[str] = set()
-        """Rooms that we cannot play, as far as the log knows."""
+        """Rooms that we cannot play, and journals that we cannot read, as far as the log knows."""
         self._called = trio.Event()
 
     def call(self) -> None:
@@ -66,7 +66,8 @@ class Rescuer:
                 for incarnation in self._dead():
                     self._active.add(incarnation)
                     nursery.start_soon(self._rescue, incarnation)
-                await self._look_around()
+                if lost := await self._look_around():
+                    nursery.start_soon(self._bring_back, lost)
                 with trio.move_on_after(LOOK_EVERY_S):
                     await self._called.wait()
                 self._called = trio.Event()
@@ -75,7 +76,12 @@ class Rescuer:
         now = trio.current_time()
         lapsed = set(self._tenure.watch.lapsed(now)) | self._tenure.dead
         lately = {name for name, looked in self._looked.items() if now - looked < LOOK_AGAIN_S}
-        found = [owner for owner, since in self._orphaned.items() if now - since >= LEASE_TTL_S and owner not in lately]
+        known = {member.incarnation for member in self._tenure.members}
+        found = [
+            owner
+            for owner, since in self._orphaned.items()
+            if now - since > LEASE_TTL_S and owner not in lately and owner not in known
+        ]
         for member in self._tenure.members:
             incarnation = member.incarnation
             if incarnation == self._tenure.incarnation:
@@ -92,13 +98,14 @@ class Rescuer:
         timing = Timing(began=trio.current_time())
         self._tenure.died(dead)  # from here on: it will be sealed, so nobody is sent there any more
         try:
-            tip = await again(lambda: self._store.journals.seal(dead))
+            tip = await self._seal(dead)
             timing.seal_ms = since_ms(timing.began)
-            await self._take_all(dead, tip, timing)
-        except UnknownJournal:  # removed, when nothing was left; or lost
-            await self._give_up(dead, f"the journal of {dead} is gone")
-        except Damaged as error:
-            await self._give_up(dead, f"the journal of {dead} cannot be read: {error}")
+            if tip is not None:
+                await self._take_all(dead, tip, timing)
+        except JournalFenced:
+            raise
+        except ClusterError as error:  # of ours, or of the store: what is left is looked at again
+            log.error("rescue_broken_off", of=dead, error=str(error))
         finally:
             self._looked[dead] = trio.current_time()
             self._active.discard(dead)
@@ -107,6 +114,25 @@ class Rescuer:
             total_ms = round((timing.ended - timing.began) * 1000.0, 1)
             log.info("rooms_rescued", of=dead, total_ms=total_ms, **rounded(timing))
             self.timings.append(timing)
+
+    async def _seal(self, dead: str) -> int | None:
+        """Fence a dead incarnation: its tip; None where there is nothing to go on with, and its rooms are given up."""
+        try:
+            return await again(lambda: self._store.journals.seal(dead))
+        except UnknownJournal:  # removed, when nothing was left; or lost
+            why = f"the journal of {dead} is gone"
+        except Damaged as error:
+            why = f"the journal of {dead} cannot be read: {error}"
+        except StoreUnusable as error:  # of another version, perhaps: its rooms wait for who can read it
+            if dead not in self._told:
+                self._told.add(dead)
+                log.error("journal_not_ours", of=dead, error=str(error))
+            return None
+        entries = await again(lambda: self._store.rooms.owned_by(dead))
+        for entry, wait_s in self._shares(entries):
+            if not wait_s:
+                await self._recovery.quarantine(entry, why)
+        return None
 
     async def _take_all(self, dead: str, tip: int, timing: Timing) -> None:
         """Claim the rooms of a sealed incarnation, each in its turn, and bring them back."""
@@ -132,10 +158,14 @@ class Rescuer:
     async def _playable(self, dead: str) -> list[RoomEntry]:
         """The rooms of a dead incarnation that can go on here; that others cannot is told once."""
         entries = await again(lambda: self._store.rooms.owned_by(dead))
-        found = [entry for entry in entries if self._recovery.playable(entry)]
-        others = [entry for entry in entries if entry not in found and entry.room not in self._told]
+        found, others = [], []
+        for entry in entries:
+            if self._recovery.playable(entry):
+                found.append(entry)
+            elif entry.room not in self._told:
+                self._told.add(entry.room)
+                others.append(entry)
         if others:
-            self._told |= {entry.room for entry in others}
             log.warning(
                 "rooms_left_alone",
                 of=dead,
@@ -145,31 +175,32 @@ class Rescuer:
             )
         return found
 
-    async def _give_up(self, dead: str, why: str) -> None:
-        """Quarantine those rooms of an incarnation without a journal that fall to us."""
-        entries = await again(lambda: self._store.rooms.owned_by(dead))
-        await self._recovery.give_up([entry for entry, wait_s in self._shares(entries) if not wait_s], why)
-
     def _shares(self, entries: list[RoomEntry]) -> list[tuple[RoomEntry, float]]:
         return shares(entries, self._tenure.present(), self._tenure.incarnation)
 
-    async def _look_around(self) -> None:
+    async def _look_around(self) -> list[RoomEntry]:
         """Rooms that are ours by the directory and not here: a recovery of ours that was broken off. And owners that
         have no journal, which no look at the members tells."""
         now, me = trio.current_time(), self._tenure.incarnation
         if now - self._looked_around_at < LOOK_AGAIN_S:
-            return
+            return []
         self._looked_around_at = now
         try:
             entries = await self._store.rooms.owned_by(me)
             owners = await self._store.rooms.owners()
         except ClusterError:
-            return
+            return []
         known = {me, *(member.incarnation for member in self._tenure.members)}
         self._orphaned = {owner: self._orphaned.get(owner, now) for owner in owners if owner not in known}
-        lost = [e for e in entries if len(e.chain) > 1 and not self._recovery.is_here(e.room) and not e.target]
-        if lost:
-            await self._recovery.recover(lost, {}, Timing())
+        return [e for e in entries if len(e.chain) > 1 and not self._recovery.is_here(e.room) and not e.target]
+
+    async def _bring_back(self, entries: list[RoomEntry]) -> None:
+        try:
+            await self._recovery.recover(entries, {}, Timing())
+        except JournalFenced:
+            raise
+        except ClusterError as error:
+            log.error("rescue_broken_off", of=self._tenure.incarnation, error=str(error))
 
 
 def rounded(timing: Timing) -> dict[str, float]:

@@ -148,7 +148,7 @@ class Rooms:
     def admit(self, entry: RoomEntry, saved: bytes, phase: int | None = None) -> Room:
         """Take in a room that had another owner, in this phase of the tick if one is named; raises BadRoomData when its
         state does not fit its game."""
-        stage = self._emptiest(entry) if phase is None else self._variant(entry.options)[phase]
+        stage = self._emptiest(entry) if phase is None else self._of(entry)[phase]
         stage.batch.load(saved)
         return self._enter(entry, stage)
 
@@ -159,7 +159,7 @@ class Rooms:
         for entry, saved in rooms:
             phase = load.index(min(load))
             load[phase] += 1
-            by_stage.setdefault(self._variant(entry.options)[phase], []).append((entry, saved))
+            by_stage.setdefault(self._of(entry)[phase], []).append((entry, saved))
         for stage, some in by_stage.items():
             stage.batch.enter_all([saved for _, saved in some])
         return [self._enter(entry, stage) for stage, some in by_stage.items() for entry, _ in some]
@@ -199,7 +199,7 @@ class Rooms:
                 room.closing = room.stage.submit(Close(room.id))
 
     def _emptiest(self, entry: RoomEntry) -> Stage:
-        stages = self._variant(entry.options)
+        stages = self._of(entry)
         load = [sum(len(stage.batch) for stage in phase) for phase in self.phases]
         return stages[load.index(min(load))]
 
@@ -227,6 +227,12 @@ class Rooms:
             del self._configurations[next(iter(self._configurations))]
         self._configurations[asked] = found
         return found
+
+    def _of(self, entry: RoomEntry) -> list[Stage]:
+        """The stages of a room that there is: no limit keeps it out."""
+        game = self.configured(entry.options)
+        found = self._variants.get(tuple(sorted(game.option.items())))
+        return self._add_variant(game) if found is None else found
 
     def _variant(self, wanted: Mapping[str, Any]) -> list[Stage]:
         game = self.configured(wanted)

@@ -129,7 +129,8 @@ class SqliteJournals:
         self._check_open()
         names = {unquote(path.stem) for path in self._listed()}
         for gone in self._files.keys() - names:
-            await self._files.pop(gone).aclose()
+            if (file := self._files.pop(gone, None)) is not None:
+                await file.aclose()
         self._skipped &= names
         found = [await self._member(incarnation) for incarnation in sorted(names)]
         return [member for member in found if member is not None]

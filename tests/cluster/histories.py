@@ -105,7 +105,7 @@ class Found:
         for room in well:
             assert self.bytes_of(room, result) == self.saved[room], room
             assert result.good[room].hash == self.hashes[room]
-            assert result.good[room].last_position == self.last[room]
+            assert result.good[room].last[1] == self.last[room]
         return result
 
 

@@ -135,7 +135,7 @@ def test_rooms_enter_where_their_snapshots_are() -> None:
     found = world.lost()
     result = found.check()
     assert result.ticks == 10 + 10 + 5 + 0
-    assert result.good["r1"].last_position == -1
+    assert result.good["r1"].last[1] == -1
 
 
 def test_rooms_that_wait_for_others_stand_still() -> None:
@@ -179,7 +179,7 @@ def test_records_outside_the_slices_are_passed_over() -> None:
     cut.rooms = [attrs.evolve(room, slices=((1, "a", 1, 8),)) for room in cut.rooms]
     result = cut.replay()
     assert {room: good.tick for room, good in result.good.items()} == dict.fromkeys(ROOMS, 4)
-    assert {room: good.last_position for room, good in result.good.items()} == {"r0": 7, "r1": 8, "r2": 7, "r3": 8}
+    assert {room: good.last[1] for room, good in result.good.items()} == {"r0": 7, "r1": 8, "r2": 7, "r3": 8}
     whole.check()
 
 

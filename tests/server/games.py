@@ -79,8 +79,8 @@ class Large(Counter):
 
 
 class Deadly(Counter):
-    """A counter that, where DEADLY is set, ends its process when somebody adds 9, and hangs when somebody adds 8; with
-    DEADLY=later it does so from the tick on that is after the one with the 9."""
+    """A counter that, where DEADLY is set, ends its process when somebody adds 9 (DEADLY=exit: as if all were well),
+    and hangs when somebody adds 8; with DEADLY=later it does so from the tick on that comes after the 9."""
 
     name = "deadly"
 
@@ -91,5 +91,7 @@ class Deadly(Counter):
                 pass
         if (way == "now" and (rooms.add == 9).any()) or (way == "later" and (rooms.secret == -9).any()):
             os.kill(os.getpid(), signal.SIGKILL)
+        if way == "exit" and (rooms.add == 9).any():
+            os._exit(0)
         super().step(rooms)
         rooms.secret[rooms.add == 9] = -9

@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 
+from cluster.errors import Damaged
 from cluster.memory import MemoryWorld
 from cluster.model import RoomEntry, Span
 from cluster.replay import Replayed
@@ -254,7 +255,7 @@ async def left_by_two(world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, adds:
     return dead
 
 
-@pytest.mark.parametrize(("adds", "way"), [(9, "now"), (9, "later"), (8, "now")])
+@pytest.mark.parametrize(("adds", "way"), [(9, "now"), (9, "later"), (9, "exit"), (8, "now")])
 async def test_a_room_that_kills_who_replays_it_is_found_and_quarantined_and_the_others_go_on(
     world: MemoryWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adds: int, way: str
 ) -> None:
@@ -294,6 +295,61 @@ async def test_what_is_replayed_in_a_child_is_the_same(
     assert (survivor.ticks, survivor.hashes) == (dead.ticks, dead.hashes)
     assert not calls
     assert len(records) == dead.journal.position
+
+
+async def test_a_game_that_no_child_can_load_is_nobody_s_strike(
+    world: MemoryWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Local(Counter):
+        """Not to be found by its name."""
+
+    dead, survivor = Dead(world, Local()), Survivor(world, tmp_path, "a", Local())
+    await dead.open(*ROOMS, attempts=1)
+    await dead.play(4)
+    await recover(survivor, dead)
+    assert survivor.hashes == dead.hashes
+    assert {entry.strikes for entry in world.rooms.values()} == {0}
+    assert "replay_not_apart" in capsys.readouterr().out
+
+
+async def test_no_limit_keeps_out_a_room_that_there_is(
+    world: MemoryWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rooms.VARIANTS_MAX", 1)
+    dead, survivor = Dead(world, Counter({"seats": 3}, 50)), Survivor(world, tmp_path, "a")
+    await dead.open(*ROOMS)
+    await dead.play(4)
+    await recover(survivor, dead)
+    assert survivor.hashes == dead.hashes
+
+
+async def test_a_store_that_takes_no_snapshots_costs_neither_the_node_nor_the_rooms(
+    world: MemoryWorld, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Damage of ours is not damage of the dead node's journal."""
+    dead, survivor = Dead(world), Survivor(world, tmp_path, "a")
+    await dead.open(*ROOMS)
+    await dead.play(4)
+    await dead.die()
+    put, broken = survivor.snapshots._put, True
+
+    async def refuse(some: Any) -> None:
+        if broken:
+            raise Damaged("a page is damaged")
+        await put(some)
+
+    survivor.snapshots._put = refuse  # type: ignore[method-assign]
+    await survivor.tenure.start()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(survivor.tenure.run)
+        nursery.start_soon(survivor.rescuer.run)
+        await trio.sleep(10.0)
+        assert not survivor.rooms
+        assert sorted(world.rooms) == sorted(ROOMS)
+        broken = False
+        await trio.sleep(10.0)
+        nursery.cancel_scope.cancel()
+    assert survivor.hashes == dead.hashes
 
 
 async def test_who_has_two_strikes_is_not_tried_again(world: MemoryWorld, tmp_path: Path) -> None:
@@ -340,7 +396,7 @@ def test_the_more_owners_have_died_the_smaller_the_waves() -> None:
             room=f"room{number}", game=game.name, options={}, tick_hz=50, seed=1, fingerprint="", owner="a",
             chain=(Span(1, "a", 1),), attempts=attempts,
         )  # fmt: skip
-        return entry, Replayed(1, 1, SavedRoom(entry.room, 1, b"", Ledger([])), 1)
+        return entry, Replayed(1, 1, SavedRoom(entry.room, 1, b"", Ledger([])), ("a", 1))
 
     new = [room(number, 1) for number in range(10)]
     suspect = [room(number, WAVES_FROM) for number in range(64)]

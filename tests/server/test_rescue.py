@@ -113,7 +113,7 @@ async def test_survivors_share_and_no_room_is_taken_twice(
         await trio.sleep(LONG_S)
     here = [room for survivor in survivors for room in survivor.rooms]
     assert sorted(here) == sorted(ROOMS)
-    assert all(survivor.rooms for survivor in survivors)
+    assert sum(bool(survivor.rooms) for survivor in survivors) >= 2
     assert {entry.epoch for entry in world.rooms.values()} == {2}
 
 
