@@ -184,7 +184,9 @@ class Settings:
         choice(*JOURNALS),
         metavar="|".join(JOURNALS),
     )
-    snapshot_s: float = setting(2.0, "Seconds between two snapshots of a room, at most: few rooms are stored more often.", number(0.1, 3600))
+    snapshot_s: float = setting(
+        2.0, "Seconds between two snapshots of a room; few rooms are stored more often.", number(0.1, 3600)
+    )
     keep_journals: bool = setting(
         False, "Whether journals are kept for ever, to look at a history afterwards.", yes_no, metavar="true|false"
     )
