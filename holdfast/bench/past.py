@@ -17,7 +17,7 @@ import numpy as np
 import trio
 
 from bots.brain import RandomWalk
-from cluster.codec import StageRecord
+from cluster.codec import Snapshot
 from cluster.journal import JournalWriter
 from cluster.model import Member, RoomEntry, Span, new_incarnation
 from cluster.sqlite import SqliteStore
@@ -58,26 +58,32 @@ async def _past(told: dict[str, Any], game: Arena) -> None:
             await store.rooms.create(entry)
             stage.batch.open(name, entry.seed)
             stage.epochs[name] = 1
-        journal, snapshots = JournalWriter(store.journals, me), Snapshots(store, me)
+        journal, snapshots = JournalWriter(store.journals, me), Snapshots(store, me, told["seconds"])
 
-        def tick(stage: RowStage, commands: TickCommands) -> StageRecord:
-            before = list(stage.batch.ids), stage.batch.rows.tick.copy()
-            return stage.record(*before, commands, stage.step(commands))
+        due: list[Snapshot] = []
+
+        def tick(stage: RowStage, commands: TickCommands) -> None:
+            rooms, ticks = list(stage.batch.ids), stage.batch.rows.tick.copy()
+            result = stage.step(commands)
+            journal.begin([stage.record(rooms, ticks, commands, result)])
+            due.extend(snapshots.take(stage, journal.position, result))
 
         for stage in stages:
             seats = [(name, f"{name}-{seat}") for name in stage.batch.ids for seat in range(game.seats)]
             joins = [Join(name, who, "", who) for name, who in seats]
-            journal.begin([tick(stage, TickCommands(np.zeros(0, stage.batch.input_record), tuple(joins)))])
+            tick(stage, TickCommands(np.zeros(0, stage.batch.input_record), tuple(joins)))
         crowds = [_Crowd(stage, seed + number) for number, stage in enumerate(stages)]
         for at in range(int(WARM_UP_S * game.tick_hz)):
             for stage, crowd in zip(stages, crowds, strict=True):
-                journal.begin([tick(stage, TickCommands(crowd.inputs(at)))])
+                tick(stage, TickCommands(crowd.inputs(at)))
         for stage in stages:
             await snapshots.write([snapshots.of(stage, name, journal.position) for name in stage.batch.ids])
-        first = journal.position + 1
+        first, before = journal.position + 1, len(due)
         for at in range(int(told["seconds"] * game.tick_hz)):
             for stage, crowd in zip(stages, crowds, strict=True):
-                journal.begin([tick(stage, TickCommands(crowd.inputs(at)))])
+                tick(stage, TickCommands(crowd.inputs(at)))
+        if told["staggered"]:
+            await snapshots.write(due[before:])
         assert not journal.waits, "a direct engine stores at once"
         figures = {"records": journal.position + 1 - first}
         print(json.dumps(figures), flush=True)
