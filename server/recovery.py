@@ -18,21 +18,19 @@ owner died, has a *strike* in its row. Two, and it is quarantined. A room that i
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import attrs
 import structlog
 import trio
 
-from cluster.chain import NoStart, Start, choose, merge
-from cluster.codec import Record, Snapshot, decode_record, decode_snapshot
-from cluster.errors import ClusterError, Damaged, StoreUnusable, UnknownJournal
+from cluster.chain import Start
+from cluster.codec import Snapshot, decode_snapshot
+from cluster.errors import Damaged
 from cluster.model import RoomEntry
 from cluster.replay import Replay, Replayed, ReplayResult, ReplayRoom
-from cluster.store import SNAPSHOTS_KEPT, Store
+from cluster.store import Store
 from game.api import Game
 from game.commands import Recovered
 from game.save import SavedRoom, pack_room
@@ -42,11 +40,11 @@ from server.host import Host
 from server.housekeeping import Housekeeping
 from server.metrics import Metrics
 from server.registry import Registry
+from server.remains import Damage, Remains, again
 from server.rooms import Room
 from server.snapshots import Snapshots
 
 SLICE_S = 0.004
-RETRY_S = 0.05
 APART_FROM = 2
 """Attempts from which on a room is replayed in a child."""
 WAVES_FROM = 3
@@ -56,12 +54,9 @@ WAVE_TICKS = 8
 """Ticks that a wave makes before the next one comes."""
 WAVE_MOST_S, WAVE_LOOK_S = 2.0, 0.05
 STRIKES_MAX = 2
-HOLE_MAX = 16
-"""Records that are looked for one by one behind a missing one; a longer hole is taken for what was cut."""
 ADMITTED_AT_ONCE = 64
 
 log = structlog.get_logger("holdfast.recovery")
-T = TypeVar("T")
 
 
 @attrs.define
@@ -98,6 +93,7 @@ class Recovery:
         self.under_way: set[str] = set()
         """Rooms that are being brought back."""
         self._store = store
+        self._remains = Remains(store)
         self._incarnation = incarnation
         self._snapshots = snapshots
         self._housekeeping = housekeeping
@@ -144,13 +140,15 @@ class Recovery:
         self, entries: Sequence[RoomEntry], tips: Mapping[str, int], timing: Timing, replay: _Replaying
     ) -> None:
         begun = trio.current_time()
-        starts = await self._starts(entries, tips)
+        starts, hopeless = await self._remains.starts(entries, tips)
+        for entry, why in hopeless:
+            await self.quarantine(entry, why)
         timing.load_ms += since_ms(begun)
         failed = await replay(starts, timing)
         if not failed:
             return
         used = {start.entry.room: start.snapshot for start in starts}
-        older = await self._older_starts([entry for entry, _ in failed], used, tips)
+        older = await self._remains.older_starts([entry for entry, _ in failed], used, tips)
         tried = {start.entry.room for start in older}
         worse = {entry.room: why for entry, why in await replay(older, timing)}
         for entry, why in failed:
@@ -159,114 +157,12 @@ class Recovery:
             elif entry.room not in tried:
                 await self.quarantine(entry, why)
 
-    # -- what there is of them ----------------------------------------------------------------------------------------
-
-    async def _starts(self, entries: Sequence[RoomEntry], tips: Mapping[str, int]) -> list[Start]:
-        """Where each room's replay begins. Those that have nowhere to begin are quarantined."""
-        newest = await self._snapshots_of([entry.room for entry in entries], 1)
-        found = []
-        for entry in entries:
-            snapshots = newest.get(entry.room, [])
-            try:
-                try:
-                    start = choose(entry, snapshots, tips, seed=not snapshots)
-                except NoStart:
-                    every = (await self._snapshots_of([entry.room], SNAPSHOTS_KEPT)).get(entry.room, [])
-                    start = choose(entry, every, tips, seed=len(every) < SNAPSHOTS_KEPT)
-            except Damaged as error:
-                await self.quarantine(entry, str(error))
-                continue
-            for why in start.passed_over:
-                log.warning("snapshot_passed_over", room=entry.room, reason=why)
-            found.append(start)
-        return found
-
-    async def _older_starts(
-        self, entries: Sequence[RoomEntry], used: Mapping[str, Snapshot | None], tips: Mapping[str, int]
-    ) -> list[Start]:
-        """Where else replays can begin: before the snapshots that were used. Rooms that have no such start are left
-        out."""
-        kept = await self._snapshots_of([entry.room for entry in entries], SNAPSHOTS_KEPT)
-        found = []
-        for entry in entries:
-            every, before = kept.get(entry.room, []), used[entry.room]
-            if before is None:
-                continue
-            with contextlib.suppress(Damaged):
-                found.append(choose(entry, older(every, before), tips, seed=len(every) < SNAPSHOTS_KEPT))
-        return found
-
-    async def _snapshots_of(self, rooms: Sequence[str], limit: int) -> dict[str, list[bytes]]:
-        """What the store has; for a room of which it cannot read them, one that is none."""
-        try:
-            return await again(lambda: self._store.snapshots.newest(rooms, limit))
-        except Damaged as error:
-            if len(rooms) == 1:
-                log.error("snapshots_unreadable", room=rooms[0], error=str(error))
-                return {rooms[0]: [b""] * SNAPSHOTS_KEPT}
-        found: dict[str, list[bytes]] = {}
-        for room in rooms:
-            found |= await self._snapshots_of([room], limit)
-        return found
-
-    async def _read(self, starts: Sequence[Start]) -> tuple[dict[str, list[Record]], Damage]:
-        """The records that are needed, and where some are missing or damaged."""
-        records: dict[str, list[Record]] = {}
-        damaged: Damage = {}
-        for incarnation, (first, last) in merge(piece for start in starts for piece in start.slices).items():
-            found, bad, position = records.setdefault(incarnation, []), damaged.setdefault(incarnation, []), first
-            while position <= last:
-                try:
-                    some = await self._stored(incarnation, position, last)
-                except (Damaged, StoreUnusable, UnknownJournal) as error:
-                    log.error("journal_damaged", incarnation=incarnation, position=position, error=str(error))
-                    begin, position = position, await self._next_stored(incarnation, position, last)
-                    bad.append((begin, position - 1))
-                    continue
-                if not some:
-                    bad.append((position, last))
-                    break
-                for data in some:
-                    try:
-                        found.append(decode_record(data, incarnation, position))
-                    except Damaged as error:
-                        log.error("record_damaged", incarnation=incarnation, position=position, error=str(error))
-                        bad.append((position, position))
-                    position += 1
-                await trio.lowlevel.checkpoint()
-        return records, damaged
-
-    async def _stored(self, incarnation: str, first: int, last: int) -> list[bytes]:
-        return await again(lambda: self._store.journals.read(incarnation, first, last))
-
-    async def _next_stored(self, incarnation: str, missing: int, last: int) -> int:
-        """Where records go on behind one that cannot be read: the next position in a small hole, and behind what was
-        cut the first that was not; `last` + 1 where nothing does."""
-        low, high = missing, last + 1
-        for position in range(missing + 1, missing + HOLE_MAX):
-            if position > last or await self._is_stored(incarnation, position):
-                return min(position, last + 1)
-            low = position
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await self._is_stored(incarnation, middle):
-                high = middle
-            else:
-                low = middle
-        return high
-
-    async def _is_stored(self, incarnation: str, position: int) -> bool:
-        try:
-            return bool(await self._stored(incarnation, position, position))
-        except (Damaged, StoreUnusable, UnknownJournal):
-            return False
-
     # -- made again ---------------------------------------------------------------------------------------------------
 
     async def _replay_here(self, starts: Sequence[Start], timing: Timing) -> list[tuple[RoomEntry, str]]:
         """Replay and admit; returns the rooms that could not be, and why."""
         begun = trio.current_time()
-        records, damaged = await self._read(starts)
+        records, damaged = await self._remains.read(starts)
         timing.read_ms += since_ms(begun)
         begun = trio.current_time()
         replay = Replay(self._game, [to_replay(start) for start in starts], records)
@@ -278,7 +174,7 @@ class Recovery:
         """The same in child processes: when one dies its rooms go into two others, until the one at fault is alone."""
         if not starts:
             return []
-        records, damaged = await self._read(starts)
+        records, damaged = await self._remains.read(starts)
         failed: list[tuple[RoomEntry, str]] = []
         waiting = [list(starts)]
         while waiting:
@@ -394,7 +290,7 @@ class Recovery:
         """A room that cannot be had again: what there is of it is kept for a person to look at, and then its row goes.
         One that has another owner by now is left to it."""
         where = ""
-        for data in (await self._snapshots_of([entry.room], 1)).get(entry.room, []):
+        for data in (await self._remains.snapshots([entry.room], 1)).get(entry.room, []):
             try:
                 tick = decode_snapshot(data).tick
             except Damaged:
@@ -413,8 +309,6 @@ class Recovery:
 
 _Replaying = Callable[[Sequence[Start], Timing], Awaitable[list[tuple[RoomEntry, str]]]]
 Claimed = tuple[RoomEntry, Replayed]
-Damage = dict[str, list[tuple[int, int]]]
-"""By incarnation, first and last positions of records that cannot be read."""
 
 
 def waves(rooms: Sequence[Claimed]) -> Iterator[list[Claimed]]:
@@ -444,16 +338,6 @@ def to_replay(start: Start) -> ReplayRoom:
     )
 
 
-def older(snapshots: Sequence[bytes], used: Snapshot) -> list[bytes]:
-    """Those of these (newest first) that come after the one that was used."""
-    for at, data in enumerate(snapshots):
-        with contextlib.suppress(Damaged):
-            found = decode_snapshot(data)
-            if (found.epoch, found.tick) == (used.epoch, used.tick):
-                return list(snapshots[at + 1 :])
-    return []
-
-
 def unsure(start: Start, result: ReplayResult, damaged: Damage) -> str:
     """Why it cannot be known that a room's replay is whole: a damaged record behind its last one may have been its own.
     "" when it is."""
@@ -465,18 +349,6 @@ def unsure(start: Start, result: ReplayResult, damaged: Damage) -> str:
             if begin <= piece.last and end >= first:
                 return f"records {begin} to {end} of {piece.incarnation} are damaged, and may be this room's last"
     return ""
-
-
-async def again(call: Callable[[], Awaitable[T]]) -> T:
-    """What a call returns, once the store is able to; Damaged, UnknownJournal and JournalFenced are raised."""
-    while True:
-        try:
-            return await call()
-        except ClusterError as error:
-            if not error.retryable:
-                raise
-            log.warning("store_does_not_answer", error=str(error))
-        await trio.sleep(RETRY_S)
 
 
 async def in_slices(work: Callable[[], bool]) -> None:

@@ -23,7 +23,8 @@ from cluster.model import RoomEntry
 from cluster.placement import shares
 from cluster.store import Store
 from server.housekeeping import Housekeeping
-from server.recovery import Recovery, Timing, again, since_ms
+from server.recovery import Recovery, Timing, since_ms
+from server.remains import again
 from server.tenure import Tenure
 
 LOOK_EVERY_S = 0.25
