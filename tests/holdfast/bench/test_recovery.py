@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from holdfast.cli import main
-
 ROOMS = 8
+HOME = Path(__file__).resolve().parent.parent.parent.parent
 
 
 @pytest.mark.parametrize("staggered", [False, True])
 def test_every_room_ticks_again_and_every_step_has_its_time(tmp_path: Path, staggered: bool) -> None:
     told = tmp_path / "out.json"
     words = ["bench", "recovery", "--rooms", str(ROOMS), "--seconds-of-journal", "1", "--json", str(told)]
-    assert main([*words, *(["--staggered"] if staggered else [])]) == 0
+    command = [sys.executable, "-m", "holdfast", *words, *(["--staggered"] if staggered else [])]
+    subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.DEVNULL)
     measured = json.loads(told.read_text())
     assert measured["rooms_rescued"] == ROOMS
     assert measured["records"] == 30 * 4, "a second of four phases"
