@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast.bench.codec import codec
+from holdfast.bench.floor import floor
 from holdfast.bench.journal import journal
 from holdfast.bench.recovery import recovery
 
@@ -15,5 +16,6 @@ def bench() -> None:
 
 
 bench.add_command(codec)
+bench.add_command(floor)
 bench.add_command(journal)
 bench.add_command(recovery)

@@ -87,7 +87,7 @@ def measure(players: int, tick_hz: int, pairs: int, seconds: float, journal: str
         "tick_hz": tick_hz,
         "seconds": seconds,
         "journal": journal,
-        "pinned": {"server": cores.server, "bots": cores.bots, "by": "sched_setaffinity" if cores.pinned else None},
+        "pinned": cores.told(),
         "runs": runs,
         **compare(runs, journal),
         "warnings": warnings_of(runs, players),

@@ -56,6 +56,10 @@ class Cores:
         """Whether each has a core of its own."""
         return self.server is not None
 
+    def told(self) -> dict[str, Any]:
+        """For a report: what runs where, and what saw to it."""
+        return {"server": self.server, "bots": self.bots, "by": "sched_setaffinity" if self.pinned else None}
+
 
 class Others:
     """How busy everybody else kept the machine, from when this was made: what is measured meanwhile is worth less."""
@@ -134,16 +138,20 @@ def bots(address: str, players: int, seconds: float, core: int | None = None) ->
     return report
 
 
+def child_environ() -> dict[str, str]:
+    """The environment of a process of ours: it finds the same modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([_HOME, *filter(None, sys.path)])}
+
+
 @contextlib.contextmanager
 def _process(arguments: Sequence[str], core: int | None, said: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([_HOME, *filter(None, sys.path)])}
-    with said.open("wb") as out, _on(core):
+    with said.open("wb") as out, on_core(core):
         process = subprocess.Popen(
             [sys.executable, "-m", "holdfast", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=out,
-            env=environ,
+            env=child_environ(),
             start_new_session=True,
         )
     try:
@@ -158,8 +166,8 @@ def _process(arguments: Sequence[str], core: int | None, said: Path) -> Iterator
 
 
 @contextlib.contextmanager
-def _on(core: int | None) -> Iterator[None]:
-    """What is started within runs on this core."""
+def on_core(core: int | None) -> Iterator[None]:
+    """This thread, and what it starts within, runs on this core; None: anywhere."""
     if core is None:
         yield
         return
