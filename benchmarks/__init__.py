@@ -1,0 +1,1 @@
+"""What is measured with: games and servers that are not part of what is installed."""
