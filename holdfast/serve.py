@@ -143,13 +143,13 @@ async def stop_on_signals(stop: trio.Event, task_status: trio.TaskStatus[None] =
 async def _supervise(settings: Settings) -> None:
     import structlog
 
-    from server.listeners import resolve, shared_socket
+    from server.listeners import front_socket, resolve
     from server.node import StartFailed
     from server.supervisor import Supervisor
 
     log = structlog.get_logger("holdfast.supervisor")
     family, address = resolve(settings.host, settings.port)
-    with shared_socket(family, address) as front:  # bound and not listening: it keeps the number, and takes nobody
+    with front_socket(family, address) as front:  # bound and not listening: it keeps the number, and takes nobody
         port = front.getsockname()[1]
         nodes = [f"{settings.node}-{number}" for number in range(1, settings.nodes + 1)]
         supervisor = Supervisor(nodes, partial(node_command, settings, port))

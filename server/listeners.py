@@ -47,6 +47,7 @@ def bind(host: str, port: int, front_port: int = 0) -> Iterator[Listeners]:
         stack.enter_context(udp)
         if front_port:
             front = stack.enter_context(shared_socket(family, (address[0], front_port, *address[2:])))
+            front.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # `front_socket` passes what is closed already
             front.listen(BACKLOG)
             streams.append(front)
         listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in streams]
@@ -61,6 +62,18 @@ def resolve(host: str, port: int) -> tuple[int, tuple[str, int]]:
         why = getattr(error, "strerror", None) or "that is no host name"
         raise CannotListen(f"cannot listen on {host}: {why}; give an address of this machine") from error
     return family, address  # type: ignore[return-value]
+
+
+def front_socket(family: int, address: tuple[str, int]) -> socket.socket:
+    """A `shared_socket` that keeps the number for nodes which are still to come; raises CannotListen also where nodes
+    of another server listen: both would get some of the clients of either."""
+    with socket.socket(family, socket.SOCK_STREAM) as alone:
+        try:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {address[0]}:{address[1]}: {_reason(error)}") from error
+    return shared_socket(family, address)
 
 
 def shared_socket(family: int, address: tuple[str, int]) -> socket.socket:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from server.listeners import CannotListen, Listeners, bind, resolve, shared_socket
+from server.listeners import CannotListen, Listeners, bind, front_socket, resolve
 
 HOST = "127.0.0.1"
 
@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 def front() -> Iterator[int]:
     """A port kept as a supervisor keeps it: bound, and not listened on."""
     family, address = resolve(HOST, 0)
-    with shared_socket(family, address) as kept:
+    with front_socket(family, address) as kept:
         yield kept.getsockname()[1]
 
 
@@ -72,7 +72,27 @@ def test_a_port_in_use_is_told_with_the_remedy() -> None:
             pass
         family, address = resolve(HOST, one.port)
         with pytest.raises(CannotListen, match="the port is in use"):
-            shared_socket(family, address)
+            front_socket(family, address)
+
+
+async def test_another_server_keeps_off_a_front_port_until_the_last_node_has_ended() -> None:
+    family, anywhere = resolve(HOST, 0)
+    with contextlib.ExitStack() as supervisor:
+        address = supervisor.enter_context(front_socket(family, anywhere)).getsockname()
+        with pytest.raises(CannotListen, match=f"{HOST}:{address[1]}: the port is in use; .* --port"):
+            front_socket(family, address)  # no node listens yet
+        with bind(HOST, 0, address[1]) as node:
+            supervisor.close()  # killed, and its node plays on
+            with pytest.raises(CannotListen, match="the port is in use"):
+                front_socket(family, address)
+            async with await trio.open_tcp_stream(HOST, address[1]) as client:
+                served = await node.streams[1].accept()
+                await served.aclose()  # the first to close: its connection lingers for a minute
+                assert await client.receive_some() == b""
+    with bind(HOST, address[1]) as alone:
+        assert alone.port == address[1]
+    with front_socket(family, address) as again:
+        assert again.getsockname() == address
 
 
 def test_a_udp_port_in_use_counts_as_well() -> None:
