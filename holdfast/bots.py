@@ -116,20 +116,21 @@ def bots(
         seed=seed,
         trust=trust,
         game=game,
-        options=_pairs(options),
+        options=pairs(options),
         link=conditions_of_link,
     )
     return _run(plan, processes, file, conditions)
 
 
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(words: tuple[str, ...]) -> dict[str, str]:
+    """Options of a game as the command line gives them; raises click.UsageError."""
+    found: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
             raise click.UsageError(f"-o {word!r} is not KEY=VALUE; an example: -o match_s=10")
-        pairs[key] = value
-    return pairs
+        found[key] = value
+    return found
 
 
 def _run(plan: Plan, processes: int, file: Path | None, conditions: list[Condition]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from holdfast.bench.capacity import capacity
 from holdfast.bench.codec import codec
 from holdfast.bench.floor import floor
 from holdfast.bench.journal import journal
@@ -15,6 +16,7 @@ def bench() -> None:
     """Measure what a part of the server costs; prints a table, and JSON with --json FILE."""
 
 
+bench.add_command(capacity)
 bench.add_command(codec)
 bench.add_command(floor)
 bench.add_command(journal)

@@ -121,13 +121,18 @@ def server(arguments: Sequence[str], core: int | None = None) -> Iterator[Server
                 raise CannotMeasure(f"the server ended with code {process.returncode}: {_last_line(said)}")
 
 
-def bots(address: str, players: int, seconds: float, core: int | None = None) -> dict[str, Any]:
-    """The report of `holdfast bots` on a server (see `bots.report.report`). Raises CannotMeasure."""
+def bots(
+    address: str, players: int, seconds: float, core: int | None = None, more: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The report of `holdfast bots` on a server (see `bots.report.report`), with `more` arguments.
+
+    Raises CannotMeasure.
+    """
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
         file, said = Path(folder, "report"), Path(folder, "said")
         command = ["bots", "--server", address, "--players", str(players), "--seconds", str(seconds)]
         limit_s = START_S + players / JOIN_PER_S + seconds
-        with _process([*command, "--json", str(file)], core, said) as process:
+        with _process([*command, *more, "--json", str(file)], core, said) as process:
             try:
                 process.wait(limit_s)
             except subprocess.TimeoutExpired:
