@@ -9,6 +9,7 @@ from holdfast.bench.codec import codec
 from holdfast.bench.floor import floor
 from holdfast.bench.journal import journal
 from holdfast.bench.recovery import recovery
+from holdfast.bench.store import store
 
 
 @click.group()
@@ -21,3 +22,4 @@ bench.add_command(codec)
 bench.add_command(floor)
 bench.add_command(journal)
 bench.add_command(recovery)
+bench.add_command(store)

@@ -180,7 +180,7 @@ def _clients(told: dict[str, Any], core: int | None) -> Iterator[list[int]]:
     """A child that sends and takes the players' datagrams while the block lasts; yields its ports."""
     from holdfast.bench.serving import CannotMeasure, child_environ, on_core
 
-    command = [sys.executable, "-m", "holdfast.bench.crowd", json.dumps(told)]
+    command = [sys.executable, "-m", "holdfast.bench.far_end", json.dumps(told)]
     with on_core(core):
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environ(), start_new_session=True

@@ -49,3 +49,14 @@ def _field(file: Path, name: str) -> str | None:
     return next(
         (value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name), None
     )
+
+
+def filesystem(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The kind of file system that a folder is on, as the system names it: a tmpfs syncs at once."""
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    parents = {str(folder.resolve()), *map(str, folder.resolve().parents)}
+    inside = [(len(point), kind) for _, point, kind, *_ in lines if point in parents]
+    return max(inside, default=(0, "unknown"))[1]

@@ -17,12 +17,14 @@ import numpy as np
 import trio
 
 from bots.brain import RandomWalk
-from cluster.codec import Snapshot
+from cluster.codec import Snapshot, StageRecord
 from cluster.journal import JournalWriter
 from cluster.model import Member, RoomEntry, Span, new_incarnation
 from cluster.sqlite import SqliteStore
 from game.arena import Arena
-from game.commands import Join, TickCommands
+from game.base_batch import StepResult
+from game.batch import Batch
+from game.commands import Join, TickCommands, encode_commands
 from server.row_stage import RowStage
 from server.snapshots import Snapshots
 
@@ -72,16 +74,16 @@ async def _past(told: dict[str, Any], game: Arena) -> None:
             seats = [(name, f"{name}-{seat}") for name in stage.batch.ids for seat in range(game.seats)]
             joins = [Join(name, who, "", who) for name, who in seats]
             tick(stage, TickCommands(np.zeros(0, stage.batch.input_record), tuple(joins)))
-        crowds = [_Crowd(stage, seed + number) for number, stage in enumerate(stages)]
-        for at in range(int(WARM_UP_S * game.tick_hz)):
+        crowds = [Crowd(game, stage.batch, seed + number) for number, stage in enumerate(stages)]
+        for _ in range(int(WARM_UP_S * game.tick_hz)):
             for stage, crowd in zip(stages, crowds, strict=True):
-                tick(stage, TickCommands(crowd.inputs(at)))
+                tick(stage, TickCommands(crowd.inputs()))
         for stage in stages:
             await snapshots.write([snapshots.of(stage, name, journal.position) for name in stage.batch.ids])
         first, before = journal.position + 1, len(due)
-        for at in range(int(told["seconds"] * game.tick_hz)):
+        for _ in range(int(told["seconds"] * game.tick_hz)):
             for stage, crowd in zip(stages, crowds, strict=True):
-                tick(stage, TickCommands(crowd.inputs(at)))
+                tick(stage, TickCommands(crowd.inputs()))
         if told["staggered"]:
             await snapshots.write(due[before:])
         assert not journal.waits, "a direct engine stores at once"
@@ -90,11 +92,54 @@ async def _past(told: dict[str, Any], game: Arena) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class _Crowd:
-    """The inputs of everybody in a stage: as bots that do not look make them."""
+class Played:
+    """Rooms full of players that walk at random, without a node: what a tick of theirs is to be stored as."""
 
-    def __init__(self, stage: Any, seed: int) -> None:
-        game, batch = stage.game, stage.batch
+    def __init__(self, rooms: int, seats: int, tick_hz: int = 20, seed: int = 1) -> None:
+        self.game = Arena({"seats": str(seats)}, tick_hz)
+        self.batch = Batch(self.game)
+        for number in range(rooms):
+            self.batch.open(f"room{number}", seed + number)
+        joins = [Join(name, f"{name}-{seat}", "", f"{name}-{seat}") for name in self.batch.ids for seat in range(seats)]
+        self.batch.step(TickCommands(np.zeros(0, self.batch.input_record), tuple(joins)))
+        self._crowd = Crowd(self.game, self.batch, seed)
+        self._result: StepResult | None = None
+
+    def tick(self) -> StageRecord:
+        """One more; what the journal keeps of it."""
+        batch, game = self.batch, self.game
+        commands = TickCommands(self._crowd.inputs())
+        self._result = batch.step(commands)
+        epochs, hashes = np.ones(len(batch), np.uint32), np.array(self._result.hashes, np.uint64)
+        told = (list(batch.ids), epochs, batch.rows.tick.astype(np.uint32), hashes, encode_commands(commands))
+        return StageRecord(game.name, game.option, game.tick_hz, *told)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Of all rooms, after the last tick."""
+        batch, game, result = self.batch, self.game, self._result
+        assert result is not None
+        return [
+            Snapshot(
+                room=room,
+                epoch=1,
+                tick=batch.tick_of(room),
+                incarnation="bench",
+                position=1,
+                fingerprint=game.fingerprint,
+                hash=result.hashes[row],
+                game=game.name,
+                options=game.option,
+                tick_hz=game.tick_hz,
+                saved=batch.save(room, result.packed),
+            )
+            for row, room in enumerate(batch.ids)
+        ]
+
+
+class Crowd:
+    """The inputs of everybody in some rooms: as bots that do not look make them."""
+
+    def __init__(self, game: Arena, batch: Batch, seed: int) -> None:
         players = [(row, seat) for row in range(len(batch)) for seat in range(game.seats)]
         self._fields = {field.name: at for at, field in enumerate(game.inputs)}
         self._brains = [RandomWalk(seed, number, game.inputs, game.tick_hz) for number in range(len(players))]
@@ -102,7 +147,7 @@ class _Crowd:
         self._records = np.zeros(len(players), batch.input_record)
         self._records["row"], self._records["seat"] = np.array(players, np.int64).T
 
-    def inputs(self, at: int) -> np.ndarray:
+    def inputs(self) -> np.ndarray:
         """One input of every seat, the next in order."""
         for number, brain in enumerate(self._brains):
             for name, value in brain.decide().items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from holdfast.bench.crowd import share_of
+from holdfast.bench.far_end import share_of
 from holdfast.bench.floor import BATCH, Floor, figures, parts_of
 from holdfast.cli import main
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.bench.machine import machine, named, versions
+from holdfast.bench.machine import filesystem, machine, named, versions
 
 
 def test_a_machine_is_told_from_what_the_system_says(tmp_path: Path) -> None:
@@ -26,3 +26,12 @@ def test_versions_are_of_what_is_installed() -> None:
     import numpy
 
     assert versions()["numpy"] == numpy.__version__
+
+
+def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    inner = tmp_path.resolve() / "inner"
+    mounts.write_text(f"/dev/a / ext4 rw 0 0\ntmpfs {inner} tmpfs rw 0 0\nproc /proc proc rw 0 0\n")
+    assert filesystem(inner / "deeper", mounts) == "tmpfs"
+    assert filesystem(tmp_path, mounts) == "ext4"
+    assert filesystem(tmp_path, tmp_path / "none") == "unknown"
