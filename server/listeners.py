@@ -72,7 +72,8 @@ def front_socket(family: int, address: tuple[str, int]) -> socket.socket:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
         except OSError as error:
-            raise CannotListen(f"cannot listen on {address[0]}:{address[1]}: {_reason(error)}") from error
+            left = "; nodes of a supervisor that was killed may be left" if error.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"cannot listen on {address[0]}:{address[1]}: {_reason(error)}{left}") from error
     return shared_socket(family, address)
 
 
