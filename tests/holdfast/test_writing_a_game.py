@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -21,14 +22,15 @@ FILES = {name: code for code, name in re.findall(r"```python\n(# (\w+\.py)\n.*?)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A newcomer's folder with all files of the page; modules and the path are put back afterwards."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A newcomer's folder with all files of the page; its modules are forgotten and the path is put back afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*(entry for entry in sys.path if entry), str(tmp_path)])
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     for name, code in FILES.items():
         (tmp_path / name).write_text(code)
-    return tmp_path
+    yield tmp_path
+    for name in FILES:  # and no other: ours, once imported, stay the same for all
+        sys.modules.pop(name.removesuffix(".py"), None)
 
 
 def test_all_code_of_the_page_is_in_files() -> None:
