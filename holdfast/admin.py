@@ -21,7 +21,7 @@ def admin() -> None:
     """Tell a running server of this machine something."""
 
 
-@admin.command()
+@admin.command(short_help="Let a node give its rooms to the others and end.")
 @click.argument("node")
 @click.option(
     "--data",
@@ -54,7 +54,7 @@ async def _drain(node: str, data: Path) -> str:
     from cluster.sqlite import SqliteStore
 
     if not (data / "cluster").is_dir():
-        return f"{data} is not the data folder of a server that keeps a journal"
+        return f"{data} is not the data folder of a server that keeps a journal; give its folder with --data"
     try:
         async with SqliteStore.open(data / "cluster") as store:
             alive = [m for m in await store.journals.members() if not m.sealed and store.alive(m.incarnation)]
@@ -67,7 +67,9 @@ async def _drain(node: str, data: Path) -> str:
                 while store.alive(found.incarnation):  # noqa: ASYNC110 - another process
                     await trio.sleep(LOOK_EVERY_S)
                 left = len(await store.rooms.owned_by(found.incarnation))
-                return f"{left} rooms found no other node; they go on when one starts" if left else ""
+                return (
+                    f"{left} room{'s' * (left > 1)} found no other node, and will go on when one starts" if left else ""
+                )
     except StoreUnusable as error:
         return str(error)
     return f"{node} did not end within {DRAIN_S:g} s"

@@ -153,7 +153,10 @@ def _run(plan: Plan, processes: int, file: Path | None, conditions: list[Conditi
     for reason in failed:
         click.echo(f"holdfast bots: failed: {reason}", err=True)
     if result["could_not_play"]:
-        click.echo(f"holdfast bots: {result['could_not_play']} of {plan.players} bots could not play", err=True)
+        click.echo(
+            f"holdfast bots: {result['could_not_play']} of {plan.players} bots could not play, or not to the end",
+            err=True,
+        )
     return 1 if failed or result["could_not_play"] else 0
 
 

@@ -27,7 +27,9 @@ NEMESES = ("kill", "stop", "drain", "mixed")
 @click.option("--faults", type=click.IntRange(1, 10_000), default=5, show_default=True, help="How often.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Whom it hits, and when.")
 @click.option("--match-s", type=click.IntRange(5, 600), default=15, show_default=True, help="Length of a match.")
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="Keep everything here.  [default: nothing]")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=None, help="Keep everything here.  [default: nothing is kept]"
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write the report here.")
 def chaos(
     nodes: int,
