@@ -27,10 +27,18 @@ def wanted(entries: list[str]) -> set[str]:
 
 
 def test_every_package_folder_is_named_in_pyproject() -> None:
-    tops = ("bots", "cluster", "game", "holdfast", "netcode", "profiles", "server")
+    tops = ("bots", "cluster", "game", "holdfast", "netcode", "profiles", "server", "web")
     folders = {".".join(path.parent.relative_to(ROOT).parts) for top in tops for path in (ROOT / top).rglob("*.py")}
     assert folders == set(PROJECT["tool"]["setuptools"]["packages"])
     assert all((ROOT / name.replace(".", "/") / "__init__.py").exists() for name in folders)
+
+
+def test_every_file_of_the_pages_is_installed() -> None:
+    web = ROOT / "web"
+    kinds = PROJECT["tool"]["setuptools"]["package-data"]["web"]
+    installed = {path for kind in kinds for path in web.glob(kind)} | set(web.glob("*.py"))
+    there = {path for path in web.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert there - installed == {path for path in there if path.suffix == ".md"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
