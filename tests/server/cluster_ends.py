@@ -19,6 +19,7 @@ from cluster.codec import decode_record, decode_snapshot
 from cluster.memory import MemoryWorld
 from cluster.model import Member, SessionRecord
 from game.api import RowGame
+from game.rows import CONNECTED, HELD
 from netcode.realtime import ServerEnd
 from netcode.seal import Suite
 from netcode.session import Session
@@ -31,6 +32,8 @@ from tests.server.left_behind import Survivor
 HOLD_S = 1000.0
 LONG_S = 60.0
 STEP_S = 0.001
+SLOW_HZ = 10
+"""Of rooms that are cheap to watch for minutes."""
 
 
 class Records(dict[int, bytes]):
@@ -205,3 +208,24 @@ def is_one_line(ticks: list[Ticked]) -> bool:
 def stored(world: MemoryWorld, room: str) -> list[int]:
     """The ticks of the snapshots that the store keeps of a room."""
     return [decode_snapshot(data).tick for _, data in sorted(world.snapshots.get(room, {}).items())]
+
+
+def owner(world: MemoryWorld, room: Room) -> str:
+    """The node that has a room by the directory."""
+    return world.rooms[room.id].owner.partition(".")[0]
+
+
+def goes_on(node: Node, room: Room, *nodes: Node) -> None:
+    """The room ticks at `node`, and its whole history over `nodes` is one line."""
+    (found,) = node.rooms.values()
+    batch = found.stage.batch
+    assert found.id == room.id
+    assert batch.rows.steps[batch.row[room.id]] == batch.tick_of(room.id), "its state is that of all of its ticks"
+    assert found.entry == node.world.rooms[room.id], "it knows its row"
+    assert found.entry.target == ""
+    seats = batch.rows.seated[batch.row[room.id]]
+    assert [seat for seat in seats.tolist() if seat] == [HELD if found.entry.epoch > 1 else CONNECTED]
+    ticks = history(nodes, room.id)
+    assert is_one_line(ticks)
+    assert ticks[0].tick == 1
+    assert [other.name for other in nodes if room.id in other.rooms and not other.store.closed] == [node.name]
