@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BELOW = {
+    "benchmarks": {"holdfast", "bots", "server", "cluster", "netcode", "game", "profiles"},
     "holdfast": {"bots", "server", "cluster", "netcode", "game", "profiles"},
     "bots": {"cluster", "netcode", "game", "profiles"},
     "server": {"cluster", "netcode", "game", "profiles"},
