@@ -29,16 +29,31 @@ import struct
 from collections import deque
 
 import attrs
+import numpy as np
 
 from netcode.errors import BadFrame
-from netcode.sequence import widen
+from netcode.sequence import widen_all
 
 UNACKED_MAX = 32
+PACKETS_MAX = 16_384
+"""Packets of a stage that are kept between two ticks; then they are read at once."""
 QUEUED_MAX = 8
 SKIPS_MAX = 8
 """Gaps of one seat that are skipped; after that its inputs wait for what is missing. A client of ours makes none."""
 HAS_BASELINE = 1
 HEADER = struct.Struct("<BBHIHHHB")
+_HEADER_DTYPE = np.dtype(
+    [
+        ("flags", "u1"),
+        ("stream", "u1"),
+        ("ack", "<u2"),
+        ("ack_bits", "<u4"),
+        ("baseline", "<u2"),
+        ("seen", "<u2"),
+        ("newest", "<u2"),
+        ("count", "u1"),
+    ]
+)
 
 
 @attrs.define
@@ -111,56 +126,135 @@ class InputWindow:
         return head + b"".join(reversed(self._waiting))
 
 
-class InputQueue:
-    """The server's queue of one seat: inputs that wait for their tick, in sequence."""
+class InputQueues:
+    """The server's queues of the seats of a stage, in columns: inputs that wait for their tick, in sequence.
 
-    __slots__ = ("_next", "_skips", "_waiting", "input_bytes", "skipped")
+    A seat's packets are kept as they come (`put`); before a tick collects, `take_in` reads one of each seat, that with
+    the newest input: it repeats all that the seat's client does not know to be applied, so those before it say nothing
+    more. An input waits at the place of its sequence in a ring of QUEUED_MAX, those of a seat without a gap.
+    """
 
-    def __init__(self, last_seq: int, input_bytes: int) -> None:
+    def __init__(self, input_bytes: int) -> None:
         self.input_bytes = input_bytes
-        self.skipped: tuple[int, int] | None = None
-        """A range of sequences that the client dropped; the room must be told before the next input is
-        taken."""
-        self._next = last_seq + 1
-        self._skips = 0
-        self._waiting: deque[tuple[int, int, bytes]] = deque()
+        self.waiting = np.zeros(0, np.int64)
+        """How many inputs of each seat wait."""
+        self.baseline = np.zeros(0, np.int64)
+        """Tick of the newest frame that each seat's client has acknowledged; -1: none."""
+        self._next = np.zeros(0, np.int64)
+        self._skips = np.zeros(0, np.int64)
+        self._skipped = np.zeros((0, 2), np.int64)  # first and last; -1: nothing is to be skipped
+        self._seen = np.zeros((0, QUEUED_MAX), np.int64)
+        self._data = np.zeros((0, QUEUED_MAX, input_bytes), np.uint8)
+        self._since = np.zeros(0, np.int64)  # packets that came before are those of an earlier connection
+        self._free: list[int] = []
+        self._came_for: list[int] = []
+        self._came: list[bytes] = []
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def open(self, last_seq: int) -> int:
+        """A place for a seat whose inputs go on after `last_seq`."""
+        if not self._free:
+            self._grow()
+        at = self._free.pop()
+        self.begin(at, last_seq)
+        return at
 
-    def offer(self, packet: InputPacket) -> int:
-        """Queue what is new in a packet, each with the tick that it saw; returns how many were new. Old ones are known
-        already, those beyond the limit come again."""
-        count = packet.count
-        if not count:
-            return 0
-        newest = widen(packet.newest, 16, self._next)
-        oldest = newest - count + 1
-        if newest < self._next or newest >= self._next + 2 * UNACKED_MAX:
-            return 0
-        if oldest > self._next:
-            if self._waiting or self.skipped is not None or self._skips >= SKIPS_MAX:
-                return 0
-            self._skips += 1
-            self.skipped = (self._next, oldest - 1)
-            self._next = oldest
-        size, taken = self.input_bytes, 0
-        for seq in range(self._next, newest + 1):
-            if len(self._waiting) >= QUEUED_MAX:
-                break
-            back = newest - seq
-            packed = packet.inputs[back * size : (back + 1) * size]
-            self._waiting.append((seq, (packet.seen - back) & 0xFFFF, packed))
-            taken += 1
-        self._next += taken
-        return taken
+    def begin(self, at: int, last_seq: int) -> None:
+        """Another connection of the seat: what waited is forgotten, inputs go on after `last_seq`."""
+        self.waiting[at], self._skips[at], self._next[at] = 0, 0, last_seq + 1
+        self.baseline[at], self._skipped[at] = -1, -1
+        self._since[at] = len(self._came)
 
-    def take(self) -> tuple[int, int, bytes] | None:
-        """The next input for a tick: (sequence, seen tick's low bits, packed input); None: repeat the
-        last."""
-        return self._waiting.popleft() if self._waiting else None
+    def close(self, at: int) -> None:
+        """The seat's place is free again."""
+        self.begin(at, 0)
+        self._free.append(at)
 
-    def take_skip(self) -> tuple[int, int] | None:
-        """The range that must be journaled as skipped now, once."""
-        skipped, self.skipped = self.skipped, None
-        return skipped
+    def put(self, at: int, packet: bytes) -> bool:
+        """Keep a packet of a seat until the next `take_in`; False when so many wait that it must be now.
+
+        Raises BadFrame when it is no input packet for inputs of this size.
+        """
+        if len(packet) < HEADER.size or len(packet) != HEADER.size + packet[-1 + HEADER.size] * self.input_bytes:
+            raise BadFrame(f"{len(packet)} bytes are no input packet with inputs of {self.input_bytes}")
+        if packet[-1 + HEADER.size] > UNACKED_MAX:
+            raise BadFrame(f"an input packet with {packet[-1 + HEADER.size]} inputs")
+        self._came_for.append(at)
+        self._came.append(packet)
+        return len(self._came) < PACKETS_MAX
+
+    def take_in(self, ticks: np.ndarray) -> None:
+        """Queue what is new in the packets that came, each input with the tick that it saw. Old ones are known already,
+        those beyond the limit come again. `ticks`: the newest tick of the room of each place (which a baseline cannot
+        be beyond)."""
+        if not self._came:
+            return
+        at, blob = np.array(self._came_for, np.intp), np.frombuffer(b"".join(self._came), np.uint8)
+        ends = np.cumsum(np.fromiter(map(len, self._came), np.intp, len(at)))
+        begins = np.concatenate([[0], ends[:-1]])
+        mine = np.arange(len(at)) >= self._since[at]
+        at, begins = at[mine], begins[mine]
+        self._came_for, self._came = [], []
+        self._since[:] = 0
+        heads = blob[begins[:, None] + np.arange(HEADER.size)].view(_HEADER_DTYPE)[:, 0]
+        newest = widen_all(heads["newest"], 16, self._next[at])
+        order = np.lexsort((newest, at))  # stable: of equals the last that came
+        last = order[np.append(at[order][1:] != at[order][:-1], True)[: len(order)]]
+        at, heads, newest, begins = at[last], heads[last], newest[last], begins[last]
+
+        told = np.where(heads["flags"] & HAS_BASELINE, widen_all(heads["baseline"], 16, ticks[at]), -1)
+        self.baseline[at] = np.where((told > self.baseline[at]) & (told <= ticks[at]), told, self.baseline[at])
+
+        due, oldest = self._next[at], newest - heads["count"] + 1
+        some = (heads["count"] > 0) & (newest >= due) & (newest < due + 2 * UNACKED_MAX)
+        gap = some & (oldest > due)
+        if gap.any():
+            skip = gap & (self.waiting[at] == 0) & (self._skipped[at, 0] < 0) & (self._skips[at] < SKIPS_MAX)
+            self._skips[at[skip]] += 1
+            self._skipped[at[skip]] = np.stack([due[skip], oldest[skip] - 1], axis=1)
+            self._next[at[skip]] = oldest[skip]
+            some &= ~gap | skip
+        self._queue(at[some], newest[some], heads["seen"][some].astype(np.int64), blob, begins[some] + HEADER.size)
+
+    def _queue(
+        self, at: np.ndarray, newest: np.ndarray, seen: np.ndarray, blob: np.ndarray, begins: np.ndarray
+    ) -> None:
+        """Queue inputs up to `newest` of seats whose next one is there, as many as there is room for."""
+        first, size = self._next[at], self.input_bytes
+        counts = np.minimum(newest - first + 1, QUEUED_MAX - self.waiting[at])
+        for number in range(int(counts.max(initial=0))):
+            here = counts > number
+            seq = first[here] + number
+            back, ring = newest[here] - seq, seq % QUEUED_MAX
+            self._seen[at[here], ring] = (seen[here] - back) & 0xFFFF
+            self._data[at[here], ring] = blob[(begins[here] + back * size)[:, None] + np.arange(size)]
+        self._next[at] += counts
+        self.waiting[at] += counts
+
+    def take(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The next input of each of these places, all different, where one waits (where none does, the room repeats the
+        last): which of them, sequences, low bits of the ticks seen, and inputs (n, input_bytes) uint8."""
+        which = np.flatnonzero((self.waiting[at] > 0) & (self._skipped[at, 0] < 0))
+        some = at[which]
+        seqs = self._next[some] - self.waiting[some]
+        self.waiting[some] -= 1
+        ring = seqs % QUEUED_MAX
+        return which, seqs, self._seen[some, ring], self._data[some, ring]
+
+    def skipping(self, at: np.ndarray) -> list[int]:
+        """Those of these places whose client has dropped inputs: the room must be told before the next is taken."""
+        found: list[int] = at[self._skipped[at, 0] >= 0].tolist()
+        return found
+
+    def take_skip(self, at: int) -> tuple[int, int]:
+        """First and last sequence that must be journaled as skipped now, once."""
+        first, last = self._skipped[at].tolist()
+        self._skipped[at] = -1
+        return first, last
+
+    def _grow(self) -> None:
+        before = len(self.waiting)
+        more = max(16, before)
+        for name in ("waiting", "baseline", "_next", "_skips", "_skipped", "_seen", "_data", "_since"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)]))
+        self._free.extend(range(before + more - 1, before - 1, -1))

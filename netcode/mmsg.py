@@ -3,11 +3,12 @@
 `recvmmsg` and `sendmmsg` take an array of message headers. The headers are NumPy records made once and
 reused, so a call fills in whole columns instead of building objects::
 
-     receive:  header[i] -> slot i of a fixed buffer            one copy out as `bytes`, which may be kept
-               +--------+--------+--------+--
+     take:     header[i] -> slot i of a fixed buffer            columns of it (`Received`), until the next call;
+               +--------+--------+--------+--                   `receive` copies them out as `bytes`, to be kept
                | slot 0 | slot 1 | slot 2 |  ... `count` slots of `size` bytes
                +--------+--------+--------+--
-     send:     header[i] -> its part of b"".join(packets)       no slots, no copy a packet
+     send:     header[i] -> its part of b"".join(packets), or   no slots, no copy a packet
+               of a buffer that the caller has filled (`put`)
                +----+------+---+-----+--
                | p0 |  p1  |p2 |  p3 | ...
                +----+------+---+-----+--
@@ -32,6 +33,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+
+from netcode.received import Received
 
 Sockaddr = tuple[str, int] | tuple[str, int, int, int]
 """An address as Python's sockets have it: (host, port), for IPv6 with flow info and scope id behind."""
@@ -73,13 +76,15 @@ class Batch(Protocol):
     truncated: int
     """Datagrams dropped because they were longer than a slot."""
 
-    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
-        """What has arrived, at most `count` datagrams, each as (packet, address token); empty when there is
-        none.
+    def take(self, sock: socket.socket) -> Received:
+        """What has arrived, at most `count` datagrams, as columns.
 
         Datagrams longer than `size` bytes are dropped and counted. Raises `OSError` only when the socket
         itself is unusable.
         """
+
+    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
+        """The same as (packet, address token), which may be kept."""
 
     def send(self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None = None) -> int:
         """Send `packets[i]` to the token `addresses[i]`, or all to the peer of a connected socket; how many
@@ -88,6 +93,10 @@ class Batch(Protocol):
         Never blocks: when the socket's buffer is full the rest is dropped. A packet that cannot be sent to
         its destination is skipped alone. Raises `OSError` only when the socket itself is unusable.
         """
+
+    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
+        """Send the packets that stand one behind the other in `data` (uint8), each of its size, at most `count`, to
+        addresses as in `Received.words` (behind which there may be more columns); the same else."""
 
 
 def make_batch(count: int = 1024, size: int = 1280) -> Batch:
@@ -167,35 +176,30 @@ class DatagramBatch:
         self._in.size[:] = size
         self._out = _Headers(count)
 
-    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
-        """See `Batch.receive`."""
-        headers = self._in
+    def take(self, sock: socket.socket) -> Received:
+        """See `Batch.take`."""
+        headers, count = self._in, 0
         for _ in range(_RETRIES_MAX):
             count = self._recvmmsg(sock.fileno(), headers.at, self._count, socket.MSG_DONTWAIT, None)
             if count >= 0:
                 break
-            error = ctypes.get_errno()
+            error, count = ctypes.get_errno(), 0
             if error in _FULL_ERRORS:
-                return []
+                break
             if error not in _ASYNC_ERRORS and error != errno.EINTR:
                 raise OSError(error, "recvmmsg failed")
-        else:
-            return []
-        if count == 0:
-            return []
         headers.name_size[:count] = _ADDRESS.itemsize
-        sizes = headers.received[:count]
-        longest = int(sizes.max())
-        # One copy of the used part of all slots, then cheap slices of `bytes`.
-        blob = self._buffer[:count, :longest].tobytes()
-        starts = range(0, count * longest, longest) if longest else [0] * count
-        packets = [blob[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
-        received = list(zip(packets, headers.names(sock.family)[:count].tolist(), strict=True))
-        cut = headers.flags[:count] & _MSG_TRUNC
-        if cut.any():
-            received = [pair for pair, flag in zip(received, cut.tolist(), strict=True) if not flag]
-            self.truncated += count - len(received)
-        return received
+        sizes = headers.received[:count].astype(np.intp)
+        names = np.ascontiguousarray(headers.names(sock.family)[:count])
+        data, words = self._buffer[:count], names.view(np.uint32).reshape(count, names.dtype.itemsize // 4)
+        if count and (cut := headers.flags[:count] & _MSG_TRUNC).any():
+            self.truncated += int(np.count_nonzero(cut))
+            data, sizes, words = data[cut == 0], sizes[cut == 0], words[cut == 0]
+        return Received(data, sizes, words)
+
+    def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
+        """See `Batch.receive`."""
+        return self.take(sock).pairs()
 
     def send(self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None = None) -> int:
         """See `Batch.send`."""
@@ -203,34 +207,39 @@ class DatagramBatch:
         sent = 0
         for start in range(0, len(packets), self._count):
             part = packets[start : start + self._count]
-            went, full = self._send_part(
-                sock, part, None if addresses is None else addresses[start : start + len(part)]
-            )
+            names = None
+            if addresses is not None:
+                told = b"".join(addresses[start : start + len(part)])
+                # Raises ValueError when the tokens are not all of this socket's family.
+                names = np.frombuffer(told, self._out.names(sock.family).dtype)
+            sizes = np.fromiter(map(len, part), np.intp, len(part))
+            went, full = self._send_part(sock, np.frombuffer(b"".join(part) or b"\0", np.uint8), sizes, names)
             sent += went
             if full:
                 break
         return sent
 
+    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
+        """See `Batch.put`."""
+        names = self._out.names(sock.family)
+        width = names.dtype.itemsize // 4
+        return self._send_part(sock, data, sizes, np.ascontiguousarray(words[:, :width]).view(names.dtype)[:, 0])[0]
+
     def _send_part(
-        self, sock: socket.socket, packets: Sequence[bytes], addresses: Sequence[bytes] | None
+        self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, names: np.ndarray | None
     ) -> tuple[int, bool]:
-        """Send at most `count` packets: how many went out, and whether the socket's buffer is full."""
-        headers, count = self._out, len(packets)
-        if addresses is None:
+        """Send at most `count` packets that stand one behind the other in `data`: how many went out, and whether the
+        socket's buffer is full."""
+        headers, count = self._out, len(sizes)
+        if names is None:
             headers.name[:count] = 0
             headers.name_size[:count] = 0
         else:
-            names = headers.names(sock.family)
-            # Raises ValueError when the tokens are not all of this socket's family.
-            names[:count] = np.frombuffer(b"".join(addresses), names.dtype)
+            headers.names(sock.family)[:count] = names
             headers.name[:count] = headers.name_at[:count]
             headers.name_size[:count] = names.dtype.itemsize
-        blob = b"".join(packets)
-        sizes = np.fromiter(map(len, packets), np.uintp, count)
         headers.size[:count] = sizes
-        if blob:
-            base = np.frombuffer(blob, np.uint8).ctypes.data
-            headers.base[:count] = np.cumsum(sizes) - sizes + base
+        headers.base[:count] = np.cumsum(sizes) - sizes + data.ctypes.data
         fd, done, skipped = sock.fileno(), 0, 0
         while done < count:
             went = self._sendmmsg(fd, headers.at + done * _MMSGHDR.itemsize, count - done, socket.MSG_DONTWAIT)
@@ -280,6 +289,16 @@ class PortableBatch:
         self._count = count
         self._size = size
 
+    def take(self, sock: socket.socket) -> Received:
+        """See `Batch.take`."""
+        received = self.receive(sock)
+        data = np.zeros((len(received), self._size), np.uint8)
+        for row, (packet, _) in zip(data, received, strict=True):
+            row[: len(packet)] = np.frombuffer(packet, np.uint8)
+        words = np.frombuffer(b"".join(address for _, address in received), np.uint32)
+        sizes = np.array([len(packet) for packet, _ in received], np.intp)
+        return Received(data, sizes, words.reshape(len(received), len(words) // max(1, len(received))))
+
     def receive(self, sock: socket.socket) -> list[tuple[bytes, bytes]]:
         """See `Batch.receive`."""
         received: list[tuple[bytes, bytes]] = []
@@ -320,6 +339,12 @@ class PortableBatch:
                 if error.errno not in _PACKET_ERRORS:
                     raise
         return sent
+
+    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
+        """See `Batch.put`."""
+        blob, ends, width = data.tobytes(), np.cumsum(sizes).tolist(), 7 if sock.family == socket.AF_INET6 else 4
+        packets = [blob[end - size : end] for size, end in zip(sizes.tolist(), ends, strict=True)]
+        return self.send(sock, packets, [address.tobytes() for address in words[:, :width]])
 
 
 def _check_lengths(packets: Sequence[bytes], addresses: Sequence[bytes] | None) -> None:

@@ -1,4 +1,4 @@
-"""The realtime channel without I/O: both ends of one session's sealed datagrams, and how a path is proven.
+"""The realtime channel without I/O: how a path is proven, and the client's end of it (the server's: `netcode.ends`).
 
     client                                                server
       PROBE  (padded to 1200 B)  ───────────────────────►   who is that address? answers with 35 B, never more than 3 x
@@ -18,10 +18,7 @@ the control channel; a proven one is given up within a second when it fails in e
 
 from __future__ import annotations
 
-import hashlib
-
 from netcode.acks import AckTracker
-from netcode.frame import with_acks
 from netcode.seal import (
     CLIENT_TO_SERVER,
     PLAINTEXT_MAX,
@@ -34,7 +31,6 @@ from netcode.seal import (
 )
 
 TOKEN_BYTES = 8
-CHALLENGE_EVERY_S = 0.1
 PROBE_EVERY_S = 0.1
 PROBE_SLOWLY_S = 0.5
 """Between the probes of a path that has been on trial for TRIAL_S: 2.4 kB a second for as long as UDP does not pass."""
@@ -50,116 +46,8 @@ UNHEARD_S = 0.35
 UNHEARD_MIN = 8
 """A client gives its path up, too, when it is told for so long (and a round trip) that nothing new got through, of so
 many datagrams at least."""
-PATH_IDLE_S = 5.0
-"""The server sends nothing to an address from which nothing genuine came for so long."""
-ACKS_EVERY = 8
-"""The server puts acknowledgements into every 8th frame: enough for RTT and loss, 6 bytes less in the others."""
-ACKS_EVERY_S = 0.45
-"""At less than 18 Hz into more of them, or a client would notice too late that its inputs do not get through."""
 _PROBE_PADDING = bytes(PLAINTEXT_MAX)
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
-
-
-class ServerEnd:
-    """The server's end of one session's realtime channel."""
-
-    __slots__ = (
-        "_acks_at",
-        "_answered_at",
-        "_challenged_at",
-        "_frames",
-        "_opener",
-        "_path_heard_at",
-        "_path_key",
-        "_paths",
-        "_sealer",
-        "acks",
-        "connection",
-        "heard_at",
-        "path",
-    )
-
-    def __init__(
-        self,
-        connection: int,
-        key_up: bytes,
-        key_down: bytes,
-        path_key: bytes,
-        drops: DropCounters,
-        suite: Suite,
-    ) -> None:
-        self.connection = connection
-        self.path: bytes | None = None
-        """Address token of the proven path; None: frames can not go by UDP yet."""
-        self.heard_at = float("-inf")
-        """When the last genuine datagram came in."""
-        self.acks = AckTracker()
-        self._opener = Opener(key_up, connection, CLIENT_TO_SERVER, suite, drops)
-        self._sealer = Sealer(key_down, connection, SERVER_TO_CLIENT, suite)
-        self._path_key = path_key
-        self._challenged_at = float("-inf")
-        self._answered_at = float("-inf")
-        self._path_heard_at = float("-inf")
-        self._paths = 0  # counts the paths that were proven, so that no token serves twice
-        self._frames = 0
-        self._acks_at = float("inf")
-
-    def receive(self, packet: memoryview | bytes, address: bytes, now: float) -> tuple[bytes | None, bytes | None]:
-        """(plaintext of an input packet or None, datagram to send back to `address` or None)."""
-        opened = self._opener.open(packet)
-        if opened is None:
-            return None, None
-        kind, sequence, plaintext = opened
-        self.acks.received(sequence)
-        self.heard_at = now
-        if address == self.path:
-            self._path_heard_at = now
-        if kind is _INPUT:
-            return plaintext, None if address == self.path else self._challenge(address, now)
-        if kind is DatagramType.PROOF and plaintext == self._token(address):
-            self.path, self._path_heard_at = address, now
-            self._paths += 1
-            return None, self._answer(now)
-        if kind is DatagramType.KEEPALIVE and address == self.path:
-            return None, self._answer(now)
-        return None, self._challenge(address, now)
-
-    def live_path(self, now: float) -> bytes | None:
-        """The proven path; None when nothing came from there for PATH_IDLE_S: somebody else may live there by now."""
-        if self.path is not None and now - self._path_heard_at > PATH_IDLE_S:
-            self.path = None
-            self._paths += 1
-        return self.path
-
-    def seal_frame(self, frame: bytes, now: float) -> bytes:
-        """The datagram for one frame; raises DatagramTooLarge."""
-        self._frames += 1
-        if self._frames % ACKS_EVERY == 0 or now - self._acks_at > ACKS_EVERY_S:
-            self._acks_at = now
-            frame = with_acks(frame, self.acks.ack)
-        return self._seal(_FRAME, frame, now)
-
-    def _answer(self, now: float) -> bytes | None:
-        """A keep-alive back, unless one went out just now: what a client sends must not use up our sequences."""
-        if now - self._answered_at < CHALLENGE_EVERY_S:
-            return None
-        self._answered_at = now
-        return self._seal(DatagramType.KEEPALIVE, b"", now)
-
-    def _challenge(self, address: bytes, now: float) -> bytes | None:
-        if now - self._challenged_at < CHALLENGE_EVERY_S:
-            return None
-        self._challenged_at = now
-        return self._seal(DatagramType.CHALLENGE, self._token(address), now)
-
-    def _token(self, address: bytes) -> bytes:
-        told = self.connection.to_bytes(8, "little") + self._paths.to_bytes(8, "little") + address
-        return hashlib.blake2b(told, key=self._path_key, digest_size=TOKEN_BYTES).digest()
-
-    def _seal(self, kind: DatagramType, plaintext: bytes, now: float) -> bytes:
-        packet = self._sealer.seal(kind, plaintext)
-        self.acks.sent(self._sealer.sequence, now)
-        return packet
 
 
 class ClientEnd:

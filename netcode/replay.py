@@ -21,6 +21,8 @@ import attrs
 
 WINDOW = 256
 """How many numbers at and below the highest accepted one are told apart."""
+WORDS = WINDOW // 64
+"""Words of 64 bits that hold as many."""
 
 _MASK = (1 << WINDOW) - 1
 
@@ -31,19 +33,20 @@ class ReplayWindow:
 
     highest: int = 0
     """The highest number accepted so far."""
-    _seen: int = _MASK
+    seen: int = _MASK
+    """The bits."""
 
     def fresh(self, sequence: int) -> bool:
         """Whether `sequence` is neither seen nor too old. Changes nothing."""
         age = self.highest - sequence
-        return age < 0 or (age < WINDOW and not (self._seen >> age) & 1)
+        return age < 0 or (age < WINDOW and not (self.seen >> age) & 1)
 
     def accept(self, sequence: int) -> None:
         """Mark `sequence` as seen; call it only for a fresh number whose packet proved genuine."""
         age = self.highest - sequence
         if age >= 0:
             if age < WINDOW:
-                self._seen |= 1 << age
+                self.seen |= 1 << age
             return
-        self._seen = ((self._seen << -age) | 1) & _MASK if age > -WINDOW else 1
+        self.seen = ((self.seen << -age) | 1) & _MASK if age > -WINDOW else 1
         self.highest = sequence

@@ -44,8 +44,10 @@ PROTOCOL_VERSION = 1
 PAYLOAD_MAX = 1200
 """The largest datagram in bytes, header and tag included: it passes every path that IPv6 allows (1280 B
 MTU)."""
-HEADER_SIZE = 11
+CONNECTION_AT, SEQUENCE_AT, HEADER_SIZE = 1, 9, 11
+"""Where the parts of a header begin, and its end."""
 TAG_SIZE = 16
+NONCE_SIZE = 12
 OVERHEAD = HEADER_SIZE + TAG_SIZE
 """Bytes that sealing adds to a plaintext."""
 PLAINTEXT_MAX = PAYLOAD_MAX - OVERHEAD
@@ -103,6 +105,10 @@ class DropCounters:
     """Seen before, or older than the replay window."""
     forged: int = 0
     """The tag does not fit."""
+    unknown: int = 0
+    """For no connection that is open."""
+    excess: int = 0
+    """Genuine, and beyond what its session may send."""
 
 
 _HEADER = struct.Struct("<BQH")
@@ -113,6 +119,15 @@ _VERSION_BITS = PROTOCOL_VERSION << 4
 _TYPES = {_VERSION_BITS | member: member for member in DatagramType}
 
 
+def first_byte(type: DatagramType) -> int:
+    """The first byte of a datagram of this type."""
+    return _VERSION_BITS | type
+
+
+def _prefix(type: DatagramType, connection_id: int) -> bytes:
+    return _PREFIX.pack(first_byte(type), connection_id)
+
+
 def peek_connection_id(packet: bytes | memoryview) -> int | None:
     """The connection id of a datagram, not yet authenticated; None when it is too short to be one of ours."""
     return _CONNECTION_ID.unpack_from(packet)[0] if len(packet) >= OVERHEAD else None
@@ -121,12 +136,13 @@ def peek_connection_id(packet: bytes | memoryview) -> int | None:
 class Sealer:
     """Seals the datagrams that one end of a connection sends; owns the key's only sequence counter."""
 
-    __slots__ = ("_connection_id", "_direction", "_encrypt", "_prefix", "_sealed", "_type", "sequence")
+    __slots__ = ("_connection_id", "_direction", "_encrypt", "_prefix", "_sealed", "_type", "cipher", "sequence")
 
     def __init__(self, key: bytes, connection_id: int, direction: int, suite: Suite = Suite.AES_256_GCM) -> None:
         self.sequence = 0
         """The sequence of the last datagram sealed; 0 before the first."""
-        self._encrypt = _cipher(key, suite).encrypt
+        self.cipher = _cipher(key, suite)
+        self._encrypt = self.cipher.encrypt
         self._connection_id = connection_id
         self._direction = _DIRECTIONS[direction]
         self._switch(DatagramType.KEEPALIVE)
@@ -153,17 +169,24 @@ class Sealer:
             + self._encrypt(sequence.to_bytes(12, "little"), plaintext, self._sealed)
         )
 
+    def prefix(self, type: DatagramType) -> bytes:
+        """What all datagrams of a type begin with, up to their sequence."""
+        return _prefix(type, self._connection_id)
+
+    def sealed(self, type: DatagramType) -> bytes:
+        """The additional data of all datagrams of a type."""
+        return self.prefix(type) + self._direction
+
     def _switch(self, type: DatagramType) -> None:
         """Prepare what all datagrams of one type share; an end mostly sends the same type again and again."""
         self._type = type
-        self._prefix = _PREFIX.pack(_VERSION_BITS | type, self._connection_id)
-        self._sealed = self._prefix + self._direction
+        self._prefix, self._sealed = self.prefix(type), self.sealed(type)
 
 
 class Opener:
     """Opens the datagrams that one end of a connection receives; owns the key's replay window."""
 
-    __slots__ = ("_connection_id", "_decrypt", "_direction", "_first", "_sealed", "_window", "drops")
+    __slots__ = ("_connection_id", "_decrypt", "_direction", "_first", "_sealed", "cipher", "drops", "window")
 
     def __init__(
         self,
@@ -175,17 +198,22 @@ class Opener:
     ) -> None:
         """`direction` is the way that the packets travel: the same value as in the peer's `Sealer`."""
         self.drops = DropCounters() if drops is None else drops
-        self._decrypt = _cipher(key, suite).decrypt
+        self.cipher = _cipher(key, suite)
+        self.window = ReplayWindow()
+        self._decrypt = self.cipher.decrypt
         self._connection_id = connection_id
         self._direction = _DIRECTIONS[direction]
-        self._window = ReplayWindow()
         self._first = -1
         self._sealed = b""
 
     @property
     def highest(self) -> int:
         """The highest sequence accepted so far; 0 before the first."""
-        return self._window.highest
+        return self.window.highest
+
+    def sealed(self, type: DatagramType) -> bytes:
+        """The additional data of all datagrams of a type."""
+        return _prefix(type, self._connection_id) + self._direction
 
     def open(self, packet: bytes | memoryview) -> tuple[DatagramType, int, bytes] | None:
         """Type, whole sequence and plaintext of a genuine new datagram; None (counted in `drops`) for any
@@ -201,7 +229,7 @@ class Opener:
             else:
                 self.drops.malformed += 1
             return None
-        window = self._window
+        window = self.window
         # `sequence.widen` for 16 bits, spelled out: this runs once for every packet.
         highest = window.highest
         sequence = highest + (((low - highest + 0x7FFF) & 0xFFFF) - 0x7FFF)

@@ -14,6 +14,8 @@ wire.
 
 from __future__ import annotations
 
+import numpy as np
+
 
 def widen(low: int, bits: int, near: int) -> int:
     """The whole number congruent to `low` modulo `2**bits` that is nearest to `near`.
@@ -26,6 +28,15 @@ def widen(low: int, bits: int, near: int) -> int:
     half = span >> 1
     value = near + (((low - near + half - 1) & (span - 1)) - half + 1)
     return value if value >= 0 else value & (span - 1)
+
+
+def widen_all(low: np.ndarray, bits: int, near: np.ndarray) -> np.ndarray:
+    """`widen` for whole columns (int64)."""
+    span = 1 << bits
+    half = span >> 1
+    value = near + (((low.astype(np.int64) - near + half - 1) & (span - 1)) - half + 1)
+    wide: np.ndarray = np.where(value >= 0, value, value & (span - 1))
+    return wide
 
 
 def newer(a: int, b: int, bits: int) -> bool:

@@ -18,8 +18,10 @@ from typing import Any
 
 import attrs
 
+from netcode.ends import ServerEnds
 from netcode.errors import ErrorCode, ProtocolError
-from netcode.realtime import ServerEnd
+from netcode.seal import DropCounters
+from netcode.server_end import ServerEnd
 
 SESSION_MAX_S = 24 * 3600.0
 """The absolute age at which a session ends and its player logs in again."""
@@ -57,8 +59,6 @@ class Session:
     """What the session was sent here for (`cluster.tickets.Ticket`), until it has asked for it."""
     budget: Any = None
     """What the server still lets the session ask for (`server.limits.SessionBudget`)."""
-    by_datagram: bool | None = None
-    """Frames go by datagrams (True) or over the control channel (False); None: the client has shown neither yet."""
     streams: int = 0
     """How many seats this connection was given; numbers frames and inputs (low 8 bits)."""
 
@@ -72,10 +72,11 @@ class SessionTable:
     """All sessions of a node; at most `sessions_max`. A log-in into a full table ends the session that has been lost
     for longest; where none is lost it is refused."""
 
-    def __init__(self, sessions_max: int) -> None:
+    def __init__(self, sessions_max: int, drops: DropCounters | None = None) -> None:
         self.sessions_max = sessions_max
+        self.ends = ServerEnds(DropCounters() if drops is None else drops)
+        """By connection: the realtime channels of all sessions that have one."""
         self.by_id: dict[str, Session] = {}
-        self.by_connection: dict[int, Session] = {}
         self.by_account: dict[str, Session] = {}
 
     def __len__(self) -> int:
@@ -98,7 +99,7 @@ class SessionTable:
         if replaced is not None:
             self.remove(replaced)
         self.by_id[session.id] = session
-        self.by_connection[session.end.connection] = session
+        self.ends.open(session.end, session)
         self.by_account[session.account] = session
         return replaced
 
@@ -106,14 +107,14 @@ class SessionTable:
         """The session's connection is gone; it can be resumed for a while."""
         if session.lost_at is None and not session.ended:
             session.lost_at = now
-            self.by_connection.pop(session.end.connection, None)
+            session.end.close()
 
     def resume(self, session: Session, end: ServerEnd, link: Any, now: float) -> Any:
         """Give a session a new connection, and with `end` fresh keys; returns the link it had."""
         before, session.link = session.link, link
-        self.by_connection.pop(session.end.connection, None)
-        session.end, session.by_datagram = end, None
-        self.by_connection[end.connection] = session
+        session.end.close()
+        session.end = end
+        self.ends.open(end, session)
         session.generation += 1
         session.lost_at, session.heard_at = None, now
         return before
@@ -122,7 +123,7 @@ class SessionTable:
         """Forget a session; harmless when it is gone already."""
         session.ended = True
         if self.by_id.pop(session.id, None) is not None:
-            self.by_connection.pop(session.end.connection, None)
+            session.end.close()
             if self.by_account.get(session.account) is session:
                 del self.by_account[session.account]
 

@@ -15,27 +15,32 @@ import socket
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import trio
 
+from netcode.control import realtime_bytes
 from netcode.errors import BadFrame
 from netcode.mmsg import make_batch
-from netcode.seal import peek_connection_id
+from netcode.seal import DatagramType
+from netcode.server_end import Channel
 from netcode.session import SessionTable
 from server.metrics import Metrics
+from server.stage import Frames
 
 RECEIVED_MAX = 256
 """Datagrams taken before other tasks may run: about 2 ms of work."""
 RECEIVE_EVERY_S = 0.002
 SENT_MAX = 1024
 BUFFER_BYTES = 8 << 20
+_CONTROL_FRAME = bytes([DatagramType.FRAME])
 
 
 class Datagrams:
     """Owns the UDP socket."""
 
     def __init__(self, sock: socket.socket, sessions: SessionTable, metrics: Metrics) -> None:
+        self.ends = sessions.ends
         self._socket = sock
-        self._sessions = sessions
         self._metrics = metrics
         self._inbox = make_batch(RECEIVED_MAX)
         self._outbox = make_batch(SENT_MAX)
@@ -50,41 +55,53 @@ class Datagrams:
                 await trio.lowlevel.checkpoint()
             await trio.sleep(RECEIVE_EVERY_S)
 
-    def send(self, packets: Sequence[bytes], addresses: Sequence[bytes]) -> None:
-        """Send datagrams in batches; what the socket does not take is dropped and counted."""
-        for at in range(0, len(packets), SENT_MAX):
-            part = packets[at : at + SENT_MAX]
-            sent = self._outbox.send(self._socket, part, addresses[at : at + SENT_MAX])
-            self._metrics.frames_dropped += len(part) - sent
-
     def receive(self) -> int:
         """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""
-        received = self._inbox.receive(self._socket)
-        self._metrics.datagrams_truncated = self._inbox.truncated
-        by_connection, now = self._sessions.by_connection, trio.current_time()
-        replies: list[tuple[bytes, bytes]] = []
-        for packet, address in received:
-            connection = peek_connection_id(packet)
-            session = None if connection is None else by_connection.get(connection)
-            if session is None:
-                self._metrics.datagrams_unknown += 1
-                continue
-            end = session.end
-            inputs, reply = end.receive(packet, address, now)
-            if reply is not None:
-                replies.append((reply, address))
-            if inputs is None or not session.budget.take_packet(len(packet), now):
-                continue
-            if end.path is not None:
-                session.by_datagram = True
+        came = self._inbox.take(self._socket)
+        if not len(came):
+            return 0
+        opened = self.ends.receive(came, trio.current_time())
+        for session, packet in zip(opened.owners, opened.packets, strict=True):
             if session.seat is not None:
                 try:
-                    session.seat.receive(inputs, now)
+                    session.seat.receive(packet)
                 except BadFrame:
                     self._metrics.inputs_malformed += 1
-        if replies:
-            self.send([reply for reply, _ in replies], [address for _, address in replies])
-        return len(received)
+        self._metrics.datagrams_truncated = self._inbox.truncated
+        if opened.replies:
+            packets, addresses = zip(*opened.replies, strict=True)
+            self._outbox.send(self._socket, packets, addresses)
+        return len(came)
+
+    def send_frames(self, frames: Frames) -> None:
+        """Send frames, by datagram where that is the way of their player, else over the control connection; those of
+        connections that are gone since are dropped. So is what the socket does not take, and counted."""
+        ends, now = self.ends, trio.current_time()
+        slots, plaintexts = frames.slots, frames.plaintexts
+        here = ends.connection[slots] == frames.connections
+        if not here.all():
+            slots, plaintexts = slots[here], _some(plaintexts, here)
+        self._metrics.frames_sent += len(slots)
+        sizes = np.fromiter(map(len, plaintexts), np.intp, len(plaintexts))
+        fits = ends.by_datagram(slots, sizes, now)
+        if not fits.all():
+            self._send_over_control(slots[~fits], _some(plaintexts, ~fits))
+            slots, plaintexts = slots[fits], _some(plaintexts, fits)
+        for at in range(0, len(slots), SENT_MAX):
+            part = slots[at : at + SENT_MAX]
+            packets, sizes = ends.seal_frames(part, plaintexts[at : at + SENT_MAX], now)
+            sent = self._outbox.put(self._socket, packets, sizes, ends.path[part])
+            self._metrics.frames_dropped += len(part) - sent
+
+    def _send_over_control(self, slots: np.ndarray, frames: Sequence[bytes]) -> None:
+        ends = self.ends
+        self._metrics.frames_too_large += int(np.count_nonzero(ends.channel[slots] == Channel.DATAGRAM))
+        for slot, frame in zip(slots.tolist(), frames, strict=True):
+            ends.owners[slot].link.write(realtime_bytes(_CONTROL_FRAME + frame))
+
+
+def _some(frames: Sequence[bytes], which: np.ndarray) -> list[bytes]:
+    return [frame for frame, wanted in zip(frames, which.tolist(), strict=True) if wanted]
 
 
 def grow_buffers(sock: socket.socket) -> None:

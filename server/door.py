@@ -22,8 +22,8 @@ from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.limits import Buckets, HalfOpen
 from netcode.messages import Message
-from netcode.realtime import ServerEnd
 from netcode.seal import Suite
+from netcode.server_end import Channel, ServerEnd
 from netcode.session import Session, SessionTable, secret_hash
 from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
 from profiles import ProfileInputError, Profiles, ProfileStoreError
@@ -186,7 +186,7 @@ class Door:
                 self._lobby.take_over(session, record.room)
         session.generation, session.record, session.ticket = record.generation, record, ticket
         if session.seat is not None:
-            session.by_datagram = False  # frames need not wait until a new path is proven
+            session.end.channel = Channel.CONTROL  # frames need not wait until a new path is proven
         self._metrics.sessions_resumed += 1
         room = "" if session.seat is None else session.seat.room
         self._welcome(session, keys, request.ref, request.secret, room)
@@ -248,7 +248,7 @@ class Door:
     def _fresh_end(self) -> tuple[ServerEnd, tuple[bytes, bytes]]:
         """A realtime channel under keys that were never used, and the keys (up, down)."""
         keys = secrets.token_bytes(32), secrets.token_bytes(32)
-        return ServerEnd(secrets.randbits(64), *keys, self._path_key, self._metrics.drops, SUITE), keys
+        return ServerEnd(secrets.randbits(64), *keys, self._path_key, SUITE), keys
 
     def _welcome(self, session: Session, keys: tuple[bytes, bytes], ref: int, secret: bytes, room: str) -> None:
         session.link.write(

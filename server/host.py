@@ -26,10 +26,7 @@ from game.base_batch import Failure
 from game.commands import Quarantine
 from game.errors import error_text
 from game.evidence import pack_evidence
-from netcode.control import realtime_bytes
 from netcode.errors import ErrorCode, ProtocolError
-from netcode.frame import ACKS
-from netcode.seal import PLAINTEXT_MAX, DatagramType
 from netcode.session import Session
 from server.datagrams import RECEIVED_MAX, Datagrams
 from server.evidence import EvidenceFolder
@@ -39,7 +36,6 @@ from server.housekeeping import Housekeeping
 from server.metrics import Metrics
 from server.outcome import Outcome
 from server.rooms import Rooms
-from server.row_stage import RowOccupant
 from server.seating import Seating
 from server.snapshots import Snapshots
 from server.stage import Stage
@@ -50,7 +46,6 @@ RECEIVED_BATCHES_MAX = 8
 SWEEP_EVERY_S = 1.0
 
 log = structlog.get_logger("holdfast.host")
-_CONTROL_FRAME = bytes([DatagramType.FRAME])
 
 
 @attrs.frozen
@@ -165,9 +160,8 @@ class Host:
             for room in result.closed:
                 self._closed(stage, room, outcome)
             self._close_unseen(outcome)
-            readers, frames = stage.frames()
-            outcome.readers.extend(readers)
-            outcome.frames.extend(frames)
+            if (frames := stage.frames(self._datagrams.ends)) is not None:
+                outcome.frames.append(frames)
             for room, target in result.handed:
                 self._stop(stage, room, target, outcome)
             if services.journal.wanted:
@@ -180,7 +174,8 @@ class Host:
 
     def _release(self, outcome: Outcome) -> None:
         write(outcome.messages)
-        self._send_frames(outcome.readers, outcome.frames)
+        for frames in outcome.frames:
+            self._datagrams.send_frames(frames)
         write(outcome.farewells)
         for room, results in outcome.results_by_room().items():
             self._services.deliver(self.game.name, room, results)
@@ -189,26 +184,6 @@ class Host:
             self._services.stopped(*given)
         for entry in outcome.ended:
             self._services.housekeeping.ended(entry)
-
-    def _send_frames(self, readers: list[RowOccupant], frames: list[bytes]) -> None:
-        now = trio.current_time()
-        packets: list[bytes] = []
-        addresses: list[bytes] = []
-        for occupant, frame in zip(readers, frames, strict=True):
-            session = occupant.session
-            if occupant.away:  # lost, or on another connection, since this tick was made
-                continue
-            end = session.end
-            path = end.live_path(now) if session.by_datagram else None
-            if path is not None and len(frame) + ACKS.size <= PLAINTEXT_MAX:
-                packets.append(end.seal_frame(frame, now))
-                addresses.append(path)
-            else:
-                self._metrics.frames_too_large += path is not None
-                session.link.write(realtime_bytes(_CONTROL_FRAME + frame))
-        self._metrics.frames_sent += len(frames)
-        if packets:
-            self._datagrams.send(packets, addresses)
 
     # -- rooms that end -----------------------------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@
 | session: requests | 20 a second, 40 at once | refused: LIMITED |
 | session: refusals of these | 100 a second, 2,000 at once | not read from for a while |
 | session: bytes of the control channel | 64 KiB a second, 256 KiB at once | not read from for a while |
-| session: realtime packets | 160 a second and at once; 128 KiB a second, 256 KiB at once | dropped |
+| session: realtime packets (`netcode.ends`) | 160 a second and at once; 128 KiB a second, 256 KiB at once | dropped |
 
 Whoever is not read from is told nothing: TCP slows the peer down by itself. Loopback is exempt from what counts by
 address unless `limit_loopback` is set. Of datagrams for no session nothing is kept: they cost a look into a table and
-are counted (`datagrams_unknown`). Whatever is refused is counted in `LimitCounters`.
+are counted. Whatever is refused is counted in `LimitCounters`, packets in `netcode.seal.DropCounters`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,6 @@ FAILED_COST = 10.0
 REQUESTS_PER_S, REQUESTS_BURST = 20.0, 40.0
 REFUSALS_PER_S, REFUSALS_BURST = 100.0, 2000.0
 CONTROL_BYTES_PER_S, CONTROL_BYTES_BURST = 65_536.0, 262_144.0
-PACKETS_PER_S, PACKETS_BURST = 160.0, 160.0
-"""A client sends an input a tick, at 128 Hz at most, 10 % faster when it catches up, and a keep-alive."""
-PACKET_BYTES_PER_S, PACKET_BYTES_BURST = 131_072.0, 262_144.0
-_PACKETS_BURST_S, _SIZES_BURST_S = PACKETS_BURST / PACKETS_PER_S, PACKET_BYTES_BURST / PACKET_BYTES_PER_S
 PAUSE_MAX_S = 5.0
 """A pause in reading is no longer than this, so that a link which ends is noticed; what is left is part of the next."""
 
@@ -58,8 +54,6 @@ class LimitCounters:
     """Requests beyond the rate of their session."""
     pauses: int = 0
     """Requests and reads after which a session was not read from for a while."""
-    packets: int = 0
-    """Realtime packets beyond the rate of their session."""
 
 
 class Limits:
@@ -137,14 +131,13 @@ class Limits:
 class SessionBudget:
     """What one session may still ask for. It outlives the session's connections: a resume brings no new one."""
 
-    __slots__ = ("_bytes", "_counters", "_packets_full_at", "_refusals", "_requests", "_sizes_full_at")
+    __slots__ = ("_bytes", "_counters", "_refusals", "_requests")
 
     def __init__(self, counters: LimitCounters) -> None:
         self._counters = counters
         self._requests = TokenBucket(REQUESTS_PER_S, REQUESTS_BURST)
         self._refusals = TokenBucket(REFUSALS_PER_S, REFUSALS_BURST)
         self._bytes = TokenBucket(CONTROL_BYTES_PER_S, CONTROL_BYTES_BURST)
-        self._packets_full_at = self._sizes_full_at = float("-inf")
 
     def take_bytes(self, count: int, now: float) -> float:
         """So many bytes of the control channel were read; the seconds to wait before more are (mostly 0)."""
@@ -160,18 +153,6 @@ class SessionBudget:
     def take_refusal(self, now: float) -> float:
         """A request was refused, which costs nearly as much; the seconds to wait before the next is read."""
         return self._pause(self._refusals.spend(now, 1.0))
-
-    def take_packet(self, size: int, now: float) -> bool:
-        """Whether a genuine realtime packet of `size` bytes is used; otherwise it is to be dropped."""
-        # Two token buckets, spelled out: this runs once for every packet.
-        packets, sizes = self._packets_full_at, self._sizes_full_at
-        packets = (packets if packets > now else now) + 1.0 / PACKETS_PER_S
-        sizes = (sizes if sizes > now else now) + size / PACKET_BYTES_PER_S
-        if packets > now + _PACKETS_BURST_S or sizes > now + _SIZES_BURST_S:
-            self._counters.packets += 1
-            return False
-        self._packets_full_at, self._sizes_full_at = packets, sizes
-        return True
 
     def _pause(self, wait_s: float) -> float:
         if wait_s <= 0.0:

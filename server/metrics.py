@@ -37,8 +37,6 @@ class Metrics:
     inputs_malformed: int = 0
     datagrams_truncated: int = 0
     """Datagrams dropped because they were longer than any of ours."""
-    datagrams_unknown: int = 0
-    """Datagrams for no connection of this node."""
     links_too_slow: int = 0
     sessions_opened: int = 0
     sessions_lost: int = 0

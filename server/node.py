@@ -151,7 +151,8 @@ class _Node:
         self.settings, self.identity, self.listeners, self.store = settings, identity, listeners, store
         self.all_end = False
         self.watchdog = Watchdog()
-        self.metrics, self.sessions = Metrics(), SessionTable(settings.sessions_max)
+        self.metrics = Metrics()
+        self.sessions = SessionTable(settings.sessions_max, self.metrics.drops)
         self.evidence = EvidenceFolder(settings.data / "evidence")
         self.datagrams = Datagrams(listeners.datagrams, self.sessions, self.metrics)
         self.results = ResultWriter(profiles, self.metrics)

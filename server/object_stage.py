@@ -70,7 +70,7 @@ class ObjectStage(Stage):
 
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> ObjectOccupant:
         """A session sits in a seat from now on."""
-        occupant = ObjectOccupant(session, room, seat, generation, self.batch.tick_of(room), self.epochs[room])
+        occupant = ObjectOccupant(session, room, seat, generation, self.epochs[room])
         self.occupants[room, seat] = occupant
         self.admit(occupant)
         return occupant
@@ -81,7 +81,6 @@ class ObjectStage(Stage):
         occupant.acts.clear()
         occupant.told_seq = self.batch.last_seq(occupant.room, occupant.seat)
         occupant.next_seq = occupant.told_seq + 1
-        occupant.tick = self.batch.tick_of(occupant.room)
 
     def welcome(self, occupant: Occupant, ref: int, resumed: bool, missed: bool) -> bytes:
         """The seat, and the whole view in parts. Raises what the game's `view` raises."""
@@ -97,14 +96,13 @@ class ObjectStage(Stage):
         """To each player its events and its last applied act, where there is anything new."""
         told: list[tuple[Session, bytes]] = []
         for occupant in self.occupants.values():
-            occupant.tick = self.batch.tick_of(occupant.room)
             if occupant.away:
                 continue
             last_seq = self.batch.last_seq(occupant.room, occupant.seat)
             events = visible(result.events.get(occupant.room, []), occupant.seat)
             if events or last_seq != occupant.told_seq:
                 occupant.told_seq = last_seq
-                told.append((occupant.session, _events_bytes(occupant, events)))
+                told.append((occupant.session, self._events_bytes(occupant, events)))
         for refused in result.refused:
             found = self.occupants.get((refused.room, refused.seat))
             if found is not None and not found.away:
@@ -115,13 +113,13 @@ class ObjectStage(Stage):
     def told_before(self, occupant: Occupant, events: list[Event]) -> bytes:
         """Events that a player who was away has missed, without what was private to others."""
         assert isinstance(occupant, ObjectOccupant)
-        return _events_bytes(occupant, visible(events, occupant.seat))
+        return self._events_bytes(occupant, visible(events, occupant.seat))
+
+    def _events_bytes(self, occupant: ObjectOccupant, events: list[Event]) -> bytes:
+        tick = self.batch.tick_of(occupant.room)
+        return events_bytes(occupant.room, events, tick=tick, last_seq=occupant.told_seq)
 
 
 def visible(events: list[Event], seat: int) -> list[Event]:
     """Those events that a seat may know."""
     return [event for event in events if event.seat in (-1, seat)]
-
-
-def _events_bytes(occupant: ObjectOccupant, events: list[Event]) -> bytes:
-    return events_bytes(occupant.room, events, tick=occupant.tick, last_seq=occupant.told_seq)

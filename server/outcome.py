@@ -8,7 +8,7 @@ from cluster.codec import Snapshot, StageRecord
 from cluster.model import RoomEntry
 from game.api import Result
 from netcode.session import Session
-from server.row_stage import RowOccupant
+from server.stage import Frames
 
 
 @attrs.define
@@ -20,8 +20,7 @@ class Outcome:
     results: list[tuple[str, Result]] = attrs.field(factory=list)
     messages: list[tuple[Session, int, bytes]] = attrs.field(factory=list)
     """Seats and events, with the generation of the session that they are for: written before the frames."""
-    readers: list[RowOccupant] = attrs.field(factory=list)
-    frames: list[bytes] = attrs.field(factory=list)
+    frames: list[Frames] = attrs.field(factory=list)
     farewells: list[tuple[Session, int, bytes]] = attrs.field(factory=list)
     """For those who have no seat any more: written after the frames."""
 

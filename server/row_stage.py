@@ -1,4 +1,7 @@
-"""The tier of rows: inputs come as datagrams, one a seat and tick; what is seen goes as frames, deltas of another."""
+"""The tier of rows: inputs come as datagrams, one a seat and tick; what is seen goes as frames, deltas of another.
+
+Whatever is done for every player at every tick is done in columns here: a seat that is occupied has a *place* in them.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,32 @@ from game.api import RowGame
 from game.batch import Batch
 from game.commands import Skip, TickCommands
 from game.view import view_layout
+from netcode.ends import ServerEnds
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import FrameEncoder, Readers
 from netcode.inputs import HEADER as INPUT_HEADER
-from netcode.inputs import InputQueue, parse_input_packet
-from netcode.sequence import widen
+from netcode.inputs import InputQueues
+from netcode.server_end import Channel
 from netcode.session import Session
-from server.stage import COMMANDS_A_TICK, Occupant, Stage
+from server.stage import COMMANDS_A_TICK, Frames, Occupant, Stage
 
 REWIND_MAX_S = 0.25
+_NO_FRAMES = Frames(np.zeros(0, np.intp), np.zeros(0, np.uint64), [])
 
 
 @attrs.define(eq=False)
 class RowOccupant(Occupant):
-    """A session in a seat of a room of rows: its queue of inputs and what it has acknowledged."""
+    """A session in a seat of a room of rows, with a place in the columns of its stage."""
 
-    queue: InputQueue = attrs.field(kw_only=True)
-    row: int = -1
-    baseline: int = -1
+    stage: RowStage = attrs.field(kw_only=True)
+    place: int = attrs.field(kw_only=True)
 
-    def receive(self, plaintext: bytes, now: float) -> int:
-        """Take an input packet: acks, baseline, inputs; returns how many inputs are new. Raises BadFrame."""
-        if self.away or (len(plaintext) >= INPUT_HEADER.size and plaintext[1] != self.stream):
-            return 0  # late, of an earlier seat or connection, perhaps of a game with other inputs
-        packet = parse_input_packet(plaintext, self.queue.input_bytes)
-        self.session.end.acks.acknowledged(*packet.ack, now)
-        if packet.baseline >= 0:
-            baseline = widen(packet.baseline, 16, self.tick)
-            if self.baseline < baseline <= self.tick:
-                self.baseline = baseline
-        return self.queue.offer(packet)
+    def receive(self, packet: bytes) -> None:
+        """Keep an input packet for the next tick. Raises BadFrame."""
+        if self.away or (len(packet) >= INPUT_HEADER.size and packet[1] != self.stream):
+            return  # late, of an earlier seat or connection, perhaps of a game with other inputs
+        if not self.stage.queues.put(self.place, packet):
+            self.stage.take_in()
 
     def act(self, seq: int, data: bytes) -> None:
         """Rooms of rows take no acts."""
@@ -54,89 +53,119 @@ class RowStage(Stage):
     def __init__(self, game: RowGame) -> None:
         super().__init__(game, Batch(game))
         self.encoder = FrameEncoder(self.batch)
+        self.queues = InputQueues(game.input_dtype.itemsize)
         self._rewind_max = int(REWIND_MAX_S * game.tick_hz)
-        self._placed: list[str] = []
         self._inputs_told = [[f.name, f.dtype, f.low, f.high] for f in game.inputs]
         self._view_told = view_layout(game).describe()
+        self._placed: list[str] = []
+        self._rows = np.zeros(0, np.intp)
+        """Of each place: row of its room, seat, and what frames say of its connection."""
+        self._seats = np.zeros(0, np.intp)
+        self._streams = np.zeros(0, np.int64)
+        self._epochs = np.zeros(0, np.int64)
+        self._slots = np.zeros(0, np.intp)
+
+    def take_in(self) -> None:
+        """Read what players have sent."""
+        self._place()
+        if len(self.batch):
+            self.queues.take_in(self.batch.rows.tick[self._rows].astype(np.int64))
 
     def collect(self) -> TickCommands:
         """One input a seat, and the commands that wait."""
         commands = self._next_commands()
-        self._place()
-        heads: list[tuple[int, int, int, int]] = []
-        raw: list[bytes] = []
-        for occupant in self.occupants.values():
-            if occupant.away:
-                continue
-            if occupant.queue.skipped is not None:
-                if len(commands) >= COMMANDS_A_TICK:
-                    continue  # its turn comes in a later tick, its inputs after it
-                skipped = occupant.queue.take_skip()
-                assert skipped is not None
-                commands.append(Skip(occupant.room, occupant.seat, occupant.generation, *skipped))
-            taken = None if occupant.leaving else occupant.queue.take()
-            if taken is not None:
-                seq, seen, packed = taken
-                heads.append((occupant.row, occupant.seat, seq, seen))
-                raw.append(packed)
-        return TickCommands(self._inputs(heads, raw), tuple(commands))
+        self.take_in()
+        here = [occupant for occupant in self.occupants.values() if not occupant.away]
+        places = _places(here)
+        for place in self.queues.skipping(places):
+            if len(commands) >= COMMANDS_A_TICK:
+                break  # the turn of the others comes in a later tick, their inputs after it
+            occupant = here[int(np.flatnonzero(places == place)[0])]
+            skipped = self.queues.take_skip(place)
+            commands.append(Skip(occupant.room, occupant.seat, occupant.generation, *skipped))
+        if any(occupant.leaving for occupant in here):
+            places = _places([occupant for occupant in here if not occupant.leaving])
+        return TickCommands(self._inputs(places), tuple(commands))
 
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> RowOccupant:
         """A session sits in a seat from now on."""
-        queue = InputQueue(0, self.game.input_dtype.itemsize)
-        tick, epoch = self.batch.tick_of(room), self.epochs[room]
-        occupant = RowOccupant(session, room, seat, generation, tick, epoch, queue=queue)
+        place = self.queues.open(0)
+        if place >= len(self._rows):
+            self._grow()
+        occupant = RowOccupant(session, room, seat, generation, self.epochs[room], stage=self, place=place)
         self.occupants[room, seat] = occupant
         self.admit(occupant)
         return occupant
 
+    def vacate(self, occupant: Occupant) -> None:
+        """The seat is free."""
+        assert isinstance(occupant, RowOccupant)
+        super().vacate(occupant)
+        self.queues.close(occupant.place)
+        self._rows[occupant.place] = 0  # as good as any, while there is one
+
     def admit(self, occupant: Occupant) -> None:
         """Sequences go on after the last that was applied, under a new stream; the first frame is a full one."""
         assert isinstance(occupant, RowOccupant)
-        occupant.session.streams += 1
-        occupant.stream = occupant.session.streams & 0xFF
-        occupant.queue = InputQueue(self.batch.last_seq(occupant.room, occupant.seat), self.game.input_dtype.itemsize)
-        occupant.row, occupant.baseline = self.batch.row[occupant.room], -1
-        occupant.tick = self.batch.tick_of(occupant.room)
+        place, session = occupant.place, occupant.session
+        session.streams += 1
+        occupant.stream = session.streams & 0xFF
+        self.queues.begin(place, self.batch.last_seq(occupant.room, occupant.seat))
+        self._rows[place], self._seats[place] = self.batch.row[occupant.room], occupant.seat
+        self._streams[place], self._epochs[place] = occupant.stream, occupant.epoch & 0xFF
+        self._slots[place] = session.end.slot
 
     def welcome(self, occupant: Occupant, ref: int, resumed: bool, missed: bool) -> bytes:
         """The seat, with all that is needed to send inputs and to read frames."""
         return self._seated_message(occupant, ref, resumed, missed, inputs=self._inputs_told, view=self._view_told)
 
-    def frames(self) -> tuple[list[RowOccupant], list[bytes]]:
+    def frames(self, ends: ServerEnds) -> Frames:
         """A frame for every player who can get one, in one pass."""
         self.encoder.push()
         self._place()
-        ticks = self.batch.rows.tick.tolist()
-        readers = []
-        for occupant in self.occupants.values():
-            occupant.tick = ticks[occupant.row]
-            if occupant.session.by_datagram is not None and not occupant.away:
-                readers.append(occupant)
-        if not readers:
-            return [], []
-        columns = np.array(
-            [(o.row, o.seat, o.baseline, o.stream, o.epoch & 0xFF, len(o.queue)) for o in readers], np.int64
-        ).T
-        return readers, self.encoder.encode(Readers(*columns))
+        places = _places([occupant for occupant in self.occupants.values() if not occupant.away])
+        places = places[ends.channel[self._slots[places]] != Channel.UNKNOWN]
+        if not len(places):
+            return _NO_FRAMES
+        slots = self._slots[places]
+        readers = Readers(
+            self._rows[places],
+            self._seats[places],
+            self.queues.baseline[places],
+            self._streams[places],
+            self._epochs[places],
+            self.queues.waiting[places],
+        )
+        return Frames(slots, ends.connection[slots], self.encoder.encode(readers))
 
     def _place(self) -> None:
-        """Refresh the rows of the occupants after rooms came or went (the batch moves rows)."""
+        """Refresh the rows of the places after rooms came or went (the batch moves rows)."""
         row = self.batch.row
         if self._placed != self.batch.ids:
             self._placed = list(self.batch.ids)
             for occupant in self.occupants.values():
-                occupant.row = row[occupant.room]
+                self._rows[occupant.place] = row[occupant.room]
 
-    def _inputs(self, heads: list[tuple[int, int, int, int]], raw: list[bytes]) -> np.ndarray:
-        records = np.zeros(len(heads), self.batch.input_record)
-        if heads:
-            rows, seats, seqs, seen = np.array(heads, np.int64).T
+    def _inputs(self, places: np.ndarray) -> np.ndarray:
+        which, seqs, seen, data = self.queues.take(places)
+        places = places[which]
+        records = np.zeros(len(places), self.batch.input_record)
+        if len(places):
+            rows = self._rows[places]
             behind = (self.batch.rows.tick[rows] - seen) & 0xFFFF
-            records["row"], records["seat"], records["seq"] = rows, seats, seqs
             behind[behind >= 0x8000] = 0  # it claims to have seen the future
+            records["row"], records["seat"], records["seq"] = rows, self._seats[places], seqs
             records["rewind"] = np.minimum(behind, self._rewind_max)
-            fields = np.frombuffer(b"".join(raw), self.game.input_dtype)
+            fields = data.view(self.game.input_dtype)[:, 0]
             for name in fields.dtype.names or ():
                 records[name] = fields[name]
         return records
+
+    def _grow(self) -> None:
+        for name in ("_rows", "_seats", "_streams", "_epochs", "_slots"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.zeros(max(16, len(column)), column.dtype)]))
+
+
+def _places(occupants: list[RowOccupant]) -> np.ndarray:
+    return np.fromiter([occupant.place for occupant in occupants], np.intp, len(occupants))

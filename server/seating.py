@@ -93,7 +93,7 @@ class Seating:
         self.lost(occupant)
         stage = self._rooms.by_id[occupant.room].stage
         if stage.occupants.get((occupant.room, occupant.seat)) is occupant:
-            del stage.occupants[occupant.room, occupant.seat]
+            stage.vacate(occupant)
 
     def take_over(self, session: Session, room: str) -> Occupant | None:
         """The seat that the account of a session has in a room whose players this node has not met yet; None where it
@@ -144,7 +144,7 @@ class Seating:
         self._held.closed(room)
         told = message_bytes(messages.Error.of(refusal))
         for occupant in [o for o in stage.occupants.values() if o.room == room]:
-            del stage.occupants[room, occupant.seat]
+            stage.vacate(occupant)
             self._unseat(occupant)
             outcome.farewell(occupant.session, told)
         for join_id, waiting in list(self._waiting.items()):
@@ -160,7 +160,7 @@ class Seating:
         """A room goes on elsewhere, and so do its players: their sessions are only forgotten here."""
         self._held.closed(room)
         for occupant in [o for o in stage.occupants.values() if o.room == room]:
-            del stage.occupants[room, occupant.seat]
+            stage.vacate(occupant)
             occupant.session.seat = None
         for join_id, waiting in list(self._waiting.items()):
             if waiting.room == room:
@@ -200,7 +200,8 @@ class Seating:
         if session.seat is not occupant:
             return  # given up in the same tick: the player is told of that
         if seated.error is not None:
-            stage.occupants.pop((occupant.room, occupant.seat), None)
+            if stage.occupants.get((occupant.room, occupant.seat)) is occupant:
+                stage.vacate(occupant)
             self._unseat(occupant)
             error = ProtocolError(ErrorCode.NOT_SEATED, NO_SEAT_ANY_MORE)
             outcome.message(session, message_bytes(messages.Error.of(error)))
@@ -210,7 +211,7 @@ class Seating:
             stage.admit(occupant)
             ledger = stage.batch.ledger(occupant.room)
             missed = after != (0, 0) and ledger.dropped > after
-            until = (occupant.tick, -1)  # this tick's own events are told to everybody
+            until = (stage.batch.tick_of(occupant.room), -1)  # this tick's own events are told to everybody
             since = [event for event in ledger.events if after < (event.tick, event.index) < until]
             self._welcome(stage, occupant, 0, outcome, resumed=True, missed=missed)
             if since:
@@ -238,7 +239,7 @@ class Seating:
         occupant = stage.occupants.get((vacated.room, vacated.seat))
         if occupant is None or occupant.generation != vacated.generation:
             return
-        del stage.occupants[vacated.room, vacated.seat]
+        stage.vacate(occupant)
         self._unseat(occupant)
         left = messages.Left(
             ref=occupant.leave_ref if occupant.leave_from == occupant.session.generation else 0,

@@ -24,6 +24,7 @@ from game.batch import StepResult
 from game.commands import Command, Quarantine, TickCommands, encode_commands
 from netcode import messages
 from netcode.control import message_bytes
+from netcode.ends import ServerEnds
 from netcode.session import Session
 
 COMMANDS_MAX = 4096
@@ -43,7 +44,6 @@ class Occupant:
     room: str
     seat: int
     generation: int
-    tick: int
     epoch: int = 1
     stream: int = 0
     away: bool = False
@@ -53,13 +53,22 @@ class Occupant:
     leave_from: int = 0
     """The session's generation when it asked to leave: a later connection knows nothing of the reference."""
 
-    def receive(self, plaintext: bytes, now: float) -> int:
-        """Take an input packet of the realtime channel; how many inputs are new. Raises BadFrame."""
-        return 0
+    def receive(self, packet: bytes) -> None:
+        """Take an input packet of the realtime channel. Raises BadFrame."""
 
     def act(self, seq: int, data: bytes) -> None:
         """Take an act of the control channel; raises ProtocolError."""
         raise NotImplementedError
+
+
+@attrs.frozen(eq=False)
+class Frames:
+    """Frames of a tick, and whom they are for."""
+
+    slots: np.ndarray
+    """Of their ends (`netcode.ends`), all different, and the connection ids that these had."""
+    connections: np.ndarray
+    plaintexts: list[bytes]
 
 
 class Stage(ABC):
@@ -121,6 +130,10 @@ class Stage(ABC):
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> Occupant:
         """A session sits in a seat from now on."""
 
+    def vacate(self, occupant: Occupant) -> None:
+        """The seat is free."""
+        del self.occupants[occupant.room, occupant.seat]
+
     @abstractmethod
     def admit(self, occupant: Occupant) -> None:
         """The occupant's connection is new: sequences go on after the last that was applied, under a new stream."""
@@ -140,9 +153,9 @@ class Stage(ABC):
         """Events that a player who was away has missed."""
         return events_bytes(occupant.room, events)
 
-    def frames(self) -> tuple[list[Any], list[bytes]]:
-        """A frame for every player who can get one, in one pass."""
-        return [], []
+    def frames(self, ends: ServerEnds) -> Frames | None:
+        """A frame for every player who can get one, in one pass; None where there are no frames."""
+        return None
 
     def empty_rooms(self) -> list[str]:
         """Rooms in which nobody sits and whose results the profiles hold."""

@@ -19,6 +19,7 @@ from netcode.control import PROTOCOL, ControlChannel, message_bytes
 from netcode.errors import BadFrame, ErrorCode, ProtocolError
 from netcode.messages import Message
 from netcode.seal import DatagramType
+from netcode.server_end import Channel
 from netcode.session import Session
 from netcode.tcp import ByteLink, CloseReason, LinkClosed
 
@@ -129,13 +130,12 @@ class Visitor:
     def _receive_realtime(self, session: Session, packet: bytes) -> None:
         if packet[:1] != _INPUT:
             raise ProtocolError(ErrorCode.BAD_MESSAGE, "no realtime packet that a client sends")
-        now = trio.current_time()
-        if not session.budget.take_packet(len(packet), now):
+        if not session.end.take_packet(len(packet), trio.current_time()):
             return
-        session.by_datagram = False
+        session.end.channel = Channel.CONTROL
         if session.seat is not None:
             try:
-                session.seat.receive(packet[1:], now)
+                session.seat.receive(packet[1:])
             except BadFrame as error:
                 raise ProtocolError(ErrorCode.BAD_MESSAGE, str(error)) from None
 

@@ -50,9 +50,9 @@ def measure(rooms: int, seconds: float, tick_hz: int, ack_ticks: int, seed: int)
     from game.arena import Arena
     from game.batch import Batch
     from game.commands import Join, TickCommands
+    from netcode.ends import ACKS_EVERY
     from netcode.frame import ACKS, HEADER, FrameDecoder, FrameEncoder, Readers
     from netcode.play import SeatInfo
-    from netcode.realtime import ACKS_EVERY
     from netcode.seal import SERVER_TO_CLIENT, DatagramType, DropCounters, Opener, Sealer, Suite
 
     game = Arena({}, tick_hz)

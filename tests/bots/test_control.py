@@ -15,8 +15,8 @@ from bots.control import Identity
 from bots.swarm import Swarm
 from netcode import messages
 from netcode.errors import ErrorCode, RemoteError
-from netcode.inputs import InputPacket
 from netcode.tcp import LinkClosed
+from tests.netcode.queue import InputPacket
 from tests.netcode.scripted import KEPT, Stage, board, fatal, frame, listening, seated
 
 AGAIN = attrs.evolve(KEPT, room="r", connection=3, secret=b"T" * 32)

@@ -151,7 +151,7 @@ class Suite:
 
 
 COUNTERS = (
-    "datagrams_unknown", "datagrams_truncated", "frames_dropped", "inputs_malformed", "links_too_slow",
+    "datagrams_truncated", "frames_dropped", "inputs_malformed", "links_too_slow",
     "sessions_opened", "sessions_lost", "ticks_overrun", "ticks_skipped",
 )  # fmt: skip
 

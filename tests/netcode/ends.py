@@ -11,9 +11,11 @@ from game.api import Column, Input, RowGame
 from game.batch import Batch
 from game.commands import Join, TickCommands
 from game.rows import Rows
+from netcode.ends import ServerEnds
 from netcode.frame import FrameDecoder, FrameEncoder, Readers
-from netcode.realtime import ClientEnd, ServerEnd
+from netcode.realtime import ClientEnd
 from netcode.seal import DropCounters, Suite
+from netcode.server_end import SLOT_BITS, Channel, ServerEnd
 
 KEY_UP, KEY_DOWN, PATH_KEY = b"u" * 32, b"d" * 32, b"p" * 32
 HOME, AWAY = b"\x02home", b"\x02away"
@@ -101,8 +103,23 @@ def _wire(watched: Watched, part: str, values: np.ndarray) -> list[int]:
 def ends(suite: Suite = Suite.AES_256_GCM, connection: int = 77) -> tuple[ClientEnd, ServerEnd, DropCounters]:
     """A client's and a server's end of one session; nothing was said yet."""
     drops = DropCounters()
-    server = ServerEnd(connection, KEY_UP, KEY_DOWN, PATH_KEY, drops, suite)
-    return ClientEnd(connection, KEY_UP, KEY_DOWN, suite), server, drops
+    server = ServerEnd(connection << SLOT_BITS, KEY_UP, KEY_DOWN, PATH_KEY, suite)
+    ServerEnds(drops).open(server, None)
+    return ClientEnd(server.connection, KEY_UP, KEY_DOWN, suite), server, drops
+
+
+def live_path(server: ServerEnd, now: float) -> bytes | None:
+    """Where frames go now; None where they cannot go by datagram."""
+    server.channel = Channel.DATAGRAM
+    goes = server.ends.by_datagram(np.array([server.slot]), np.array([9]), now)[0]
+    return server.path if goes else None
+
+
+def seal_frame(server: ServerEnd, frame: bytes, now: float) -> bytes:
+    """The datagram for one frame."""
+    datagrams, sizes = server.ends.seal_frames(np.array([server.slot]), [frame], now)
+    assert sizes.tolist() == [len(datagrams)]
+    return datagrams.tobytes()
 
 
 def prove(client: ClientEnd, server: ServerEnd, address: bytes = HOME, now: float = 0.0) -> None:
@@ -116,6 +133,12 @@ def prove(client: ClientEnd, server: ServerEnd, address: bytes = HOME, now: floa
     _, keepalive = server.receive(proof, address, now)
     assert keepalive is not None
     client.receive(keepalive, now)
+
+
+def ack_of(server: ServerEnd) -> tuple[int, int]:
+    """What a frame says of the client's datagrams."""
+    ends, slot = server.ends, server.slot
+    return int(ends.highest[slot]) & 0xFFFF, int(ends.window[slot, 0]) >> 1 & 0xFFFFFFFF
 
 
 class BadLink:

@@ -19,10 +19,10 @@ from netcode.certificate import development_certificate, server_context
 from netcode.control import ControlChannel, message_bytes, realtime_bytes
 from netcode.errors import ErrorCode
 from netcode.frame import HEADER
-from netcode.inputs import InputPacket, parse_input_packet
 from netcode.messages import Message
 from netcode.tcp import ByteLink
 from tests.netcode.ends import Drift
+from tests.netcode.queue import InputPacket, parse_input_packet
 
 HOST = "127.0.0.1"
 HANG_S = 10.0

@@ -13,9 +13,9 @@ from statistics import mean, median
 import attrs
 
 from netcode.frame import HEADER, with_acks
-from netcode.inputs import InputQueue, parse_input_packet
 from netcode.messages import Seated
 from netcode.play import Play
+from tests.netcode.queue import OneQueue
 
 TIMER_LATE_S = 0.001
 """How late a timer of the client's may be."""
@@ -70,7 +70,7 @@ class Pair:
         """The client makes no inputs."""
         self._period_s = 1.0 / tick_hz
         self._beat_s = self._period_s / (1.0 + drift) if beats else None
-        self._queue = InputQueue(0, 1)
+        self._queue = OneQueue(0, 1)
         self._chance = random.Random(seed)
         self._now = self._tick_at = 0.0
         self._tick = self._number = self._applied = self._sent = 0
@@ -143,7 +143,7 @@ class Pair:
             self._received = number
         elif ahead < 0:
             self._ack_bits |= 1 << (-ahead - 1) & 0xFFFFFFFF
-        self._queue.offer(parse_input_packet(packet, 1))
+        self._queue.offer(packet)
 
     def _send(self, way: str, link: Link, data: bytes) -> None:
         if self._chance.random() >= link.loss:

@@ -18,8 +18,9 @@ from netcode.conditions import (
     Waiting,
     Wire,
 )
-from netcode.inputs import InputQueue, InputWindow, parse_input_packet
-from tests.netcode.ends import HOME, ends, prove
+from netcode.inputs import InputWindow
+from tests.netcode.ends import HOME, ends, prove, seal_frame
+from tests.netcode.queue import OneQueue
 
 BAD = Conditions.parse("latency=80,jitter=15,loss=2,dup=1,reorder=2")
 AWFUL = Conditions(latency_ms=60, jitter_ms=60, loss_percent=30, dup_percent=20, reorder_percent=30)
@@ -173,7 +174,7 @@ def play(conditions: Conditions, seed: int, seconds: float = 20.0, tick_hz: int 
     client, server, _ = ends()
     prove(client, server)
     wire: Wire[bytes] = Wire(conditions, seed)
-    window, queue = InputWindow(0), InputQueue(0, 2)
+    window, queue = InputWindow(0), OneQueue(0, 2)
     applied: list[int] = []
     ticks = int(seconds * tick_hz)
     for tick in range(1, ticks + 3 * tick_hz):  # the last seconds only repeat
@@ -188,14 +189,14 @@ def play(conditions: Conditions, seed: int, seconds: float = 20.0, tick_hz: int 
         for packet in wire.up.pop(now):
             plaintext, _ = server.receive(packet, HOME, now)
             if plaintext is not None:
-                queue.offer(parse_input_packet(plaintext, 2))
+                queue.offer(plaintext)
         taken = queue.take()
         if taken is not None:
             assert int.from_bytes(taken[2], "little") == (taken[0] - 1) % 65536
             applied.append(taken[0])
         last = applied[-1] if applied else 0
-        wire.down.push(server.seal_frame(bytes(9) + last.to_bytes(4, "little"), now), now)
-    assert queue.skipped is None
+        wire.down.push(seal_frame(server, bytes(9) + last.to_bytes(4, "little"), now), now)
+    assert not queue.skipping
     return applied, window.acknowledged
 
 

@@ -11,10 +11,12 @@ import trio
 
 from netcode import messages
 from netcode.client import connect
+from netcode.ends import ServerEnds
 from netcode.frame import with_acks
-from netcode.inputs import InputPacket, parse_input_packet
-from netcode.realtime import ServerEnd
 from netcode.seal import DropCounters, Suite
+from netcode.server_end import SLOT_BITS, ServerEnd
+from tests.netcode.ends import ack_of, seal_frame
+from tests.netcode.queue import InputPacket, parse_input_packet
 from tests.netcode.scripted import HANG_S, HOST, INPUT_BYTES, WELCOME, Stage, frame, listening, seated
 
 
@@ -23,13 +25,19 @@ class Datagrams:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.port: int = sock.getsockname()[1]
-        self.end = ServerEnd(2, bytes(32), bytes(32), b"p" * 32, DropCounters(), Suite.AES_256_GCM)
+        self.end = ServerEnd(2 << SLOT_BITS, bytes(32), bytes(32), b"p" * 32, Suite.AES_256_GCM)
+        ServerEnds(DropCounters()).open(self.end, None)
         self.addresses: set[int] = set()
         self.deaf = False
         self.inputs: list[InputPacket] = []
         self.got = trio.Event()
         self._sock = sock
         self._tick = 100
+
+    @property
+    def welcome(self) -> messages.Welcome:
+        """What tells a client of it."""
+        return attrs.evolve(WELCOME, udp_port=self.port, connection=self.end.connection)
 
     async def serve(self) -> None:
         while True:
@@ -46,8 +54,8 @@ class Datagrams:
                 self.got.set()
                 self.got = trio.Event()
                 self._tick += 1
-                told = with_acks(frame(self._tick, self.inputs[-1].newest)[6:], self.end.acks.ack)
-                await self._sock.sendto(self.end.seal_frame(told, now), address)
+                told = with_acks(frame(self._tick, self.inputs[-1].newest)[6:], ack_of(self.end))
+                await self._sock.sendto(seal_frame(self.end, told, now), address)
 
     async def until(self, count: int) -> None:
         """So many packets of inputs have come."""
@@ -72,7 +80,7 @@ async def test_inputs_leave_a_path_that_fails_and_return(datagrams: Datagrams, m
     came = trio.Event()
 
     async def play(stage: Stage) -> None:
-        await stage.enter(answer=attrs.evolve(WELCOME, udp_port=datagrams.port))
+        await stage.enter(answer=datagrams.welcome)
         await stage.grant(seated(tick_hz=60))
         with contextlib.suppress(AssertionError):
             while True:
@@ -102,7 +110,7 @@ async def test_where_datagrams_never_pass_the_control_channel_serves(
     datagrams.deaf = True
 
     async def play(stage: Stage) -> None:
-        await stage.enter(answer=attrs.evolve(WELCOME, udp_port=datagrams.port))
+        await stage.enter(answer=datagrams.welcome)
         await stage.grant(seated())
         packet = await stage.inputs()
         stage.link.write(frame(101, last_seq=packet.newest))
@@ -126,7 +134,7 @@ async def test_a_server_without_datagrams() -> None:
 
 async def test_a_changed_network_goes_on_from_another_address(datagrams: Datagrams) -> None:
     async def play(stage: Stage) -> None:
-        await stage.enter(answer=attrs.evolve(WELCOME, udp_port=datagrams.port))
+        await stage.enter(answer=datagrams.welcome)
         await stage.grant(seated(tick_hz=60))
         await stage.stay()
 

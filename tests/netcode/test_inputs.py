@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -12,14 +13,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from netcode.errors import BadFrame
 from netcode.inputs import (
+    HAS_BASELINE,
     HEADER,
+    PACKETS_MAX,
     QUEUED_MAX,
     UNACKED_MAX,
-    InputPacket,
-    InputQueue,
+    InputQueues,
     InputWindow,
-    parse_input_packet,
 )
+from tests.netcode.queue import OneQueue, parse_input_packet
 
 SIZE = 4
 
@@ -34,7 +36,7 @@ class Link(RuleBasedStateMachine):
     @initialize(start=st.sampled_from([0, 1, 65500, 65535, 2**17 - 3]))
     def begin(self, start: int) -> None:
         self.window = InputWindow(start)
-        self.queue = InputQueue(start, SIZE)
+        self.queue = OneQueue(start, SIZE)
         self.first = self.applied = start
         self.wire: list[bytes] = []
         self.told: list[int] = []
@@ -50,9 +52,8 @@ class Link(RuleBasedStateMachine):
     @rule(data=st.data(), again=st.booleans())
     def arrive(self, data: st.DataObject, again: bool) -> None:
         at = data.draw(st.integers(0, len(self.wire) - 1))
-        packet = parse_input_packet(self.wire[at] if again else self.wire.pop(at), SIZE)
         before = len(self.queue)
-        taken = self.queue.offer(packet)
+        taken = self.queue.offer(self.wire[at] if again else self.wire.pop(at))
         assert len(self.queue) == before + taken
 
     @precondition(lambda self: self.wire)
@@ -84,7 +85,7 @@ class Link(RuleBasedStateMachine):
         """When nothing is lost any more, everything comes through."""
         self.wire.clear()
         for _ in range(2 * UNACKED_MAX):
-            self.queue.offer(parse_input_packet(self.window.packet(3, (0, 0), -1, 0), SIZE))
+            self.queue.offer(self.window.packet(3, (0, 0), -1, 0))
             self.tick(1)
             self.window.acknowledge(self.applied)
         assert self.applied == self.window.acknowledged == self.window.newest
@@ -105,7 +106,7 @@ TestLink.settings = hypothesis_settings(max_examples=40, stateful_step_count=30,
 
 def test_a_long_game_over_a_bad_link_past_the_wrap() -> None:
     chance = random.Random(7)
-    window, queue = InputWindow(65000), InputQueue(65000, SIZE)
+    window, queue = InputWindow(65000), OneQueue(65000, SIZE)
     wire: list[bytes] = []
     applied = 65000
     for tick in range(4000):
@@ -116,9 +117,9 @@ def test_a_long_game_over_a_bad_link_past_the_wrap() -> None:
         while wire and chance.random() < 0.6:
             data = wire.pop() if chance.random() < 0.9 else wire[-1]
             if chance.random() > 0.2:
-                queue.offer(parse_input_packet(data, SIZE))
+                queue.offer(data)
         del wire[20:]
-        assert queue.skipped is None
+        assert not queue.skipping
         taken = queue.take()
         if taken is not None:
             assert (taken[0], taken[2]) == (applied + 1, packed(applied + 1))
@@ -142,13 +143,13 @@ def test_a_full_window_takes_no_more_and_opens_again() -> None:
     assert window.newest == window.acknowledged == UNACKED_MAX + 1
 
 
-def packet(newest: int, count: int, seen: int = 9) -> InputPacket:
+def packet(newest: int, count: int, seen: int = 9) -> bytes:
     inputs = b"".join(packed(newest - back) for back in range(count))
-    return parse_input_packet(HEADER.pack(1, 0, 0, 0, 0, seen, newest & 0xFFFF, count) + inputs, SIZE)
+    return HEADER.pack(1, 0, 0, 0, 0, seen, newest & 0xFFFF, count) + inputs
 
 
 def test_a_queue_that_is_full_takes_the_rest_when_it_comes_again() -> None:
-    queue = InputQueue(0, SIZE)
+    queue = OneQueue(0, SIZE)
     assert queue.offer(packet(20, 20)) == QUEUED_MAX
     assert queue.offer(packet(20, 20)) == 0
     assert queue.take() == (1, (9 - 19) & 0xFFFF, packed(1))
@@ -159,7 +160,7 @@ def test_a_queue_that_is_full_takes_the_rest_when_it_comes_again() -> None:
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=20), st.integers(0, 0xFFFF))
 def test_an_input_saw_what_its_player_saw_whichever_packet_brings_it(bursts: list[int], first: int) -> None:
-    queue, newest = InputQueue(0, SIZE), 0
+    queue, newest = OneQueue(0, SIZE), 0
     for lost in bursts:  # so many packets in a row are lost but for the last
         newest += lost
         queue.offer(packet(newest, lost, seen=(first + newest) & 0xFFFF))
@@ -168,10 +169,10 @@ def test_an_input_saw_what_its_player_saw_whichever_packet_brings_it(bursts: lis
 
 
 def test_a_range_that_the_client_dropped_is_skipped_once_and_only_behind_an_empty_queue() -> None:
-    queue = InputQueue(0, SIZE)
+    queue = OneQueue(0, SIZE)
     assert queue.offer(packet(2, 2)) == 2
     assert queue.offer(packet(10, 3)) == 0
-    assert queue.skipped is None
+    assert not queue.skipping
     queue.take()
     queue.take()
     assert queue.offer(packet(10, 3)) == 3
@@ -182,10 +183,10 @@ def test_a_range_that_the_client_dropped_is_skipped_once_and_only_behind_an_empt
 
 
 def test_a_leap_beyond_two_windows_and_old_news_change_nothing() -> None:
-    queue = InputQueue(100, SIZE)
+    queue = OneQueue(100, SIZE)
     for newest in (101 + 2 * UNACKED_MAX, 5000, 100, 1, 40_000):
         assert queue.offer(packet(newest, 1)) == 0
-    assert queue.skipped is None
+    assert not queue.skipping
     assert queue.offer(packet(0, 0)) == 0
     assert queue.offer(packet(101, 32)) == 1
 
@@ -205,12 +206,59 @@ def test_any_bytes_are_a_packet_or_a_bad_frame(data: bytes, size: int) -> None:
     try:
         said = parse_input_packet(data, size)
     except BadFrame:
+        with pytest.raises(BadFrame):
+            OneQueue(0, size).offer(data)
         return
     assert len(said.inputs) == said.count * size
-    assert InputQueue(0, size).offer(said) <= QUEUED_MAX
+    assert OneQueue(0, size).offer(data) <= QUEUED_MAX
 
 
 @pytest.mark.parametrize("count", [UNACKED_MAX + 1, 255])
 def test_more_inputs_than_a_window_are_no_packet(count: int) -> None:
     with pytest.raises(BadFrame):
-        parse_input_packet(HEADER.pack(0, 0, 0, 0, 0, 0, 0, count) + bytes(count * SIZE), SIZE)
+        OneQueue(0, SIZE).offer(HEADER.pack(0, 0, 0, 0, 0, 0, 0, count) + bytes(count * SIZE))
+
+
+def said(newest: int, count: int, baseline: int) -> bytes:
+    return HEADER.pack(HAS_BASELINE, 0, 0, 0, baseline & 0xFFFF, 9, newest & 0xFFFF, count) + bytes(count * SIZE)
+
+
+def test_of_several_packets_between_two_ticks_the_newest_says_all() -> None:
+    queue = OneQueue(0, SIZE)
+    assert queue.offer(packet(2, 2), packet(4, 4), packet(3, 3)) == 4
+    assert [queue.take() for _ in range(4)] == [(seq, (5 + seq) & 0xFFFF, packed(seq)) for seq in range(1, 5)]
+
+
+def test_a_baseline_only_moves_forward_and_never_beyond_the_room() -> None:
+    queue = OneQueue(0, SIZE, tick=70_000)
+    for told, then in [(69_000, 69_000), (68_000, 69_000), (70_001, 69_000), (70_000, 70_000)]:
+        queue.offer(said(1, 1, told))
+        assert queue.baseline == then
+
+
+def test_places_do_not_touch_each_other_and_are_given_again() -> None:
+    queues = InputQueues(SIZE)
+    places = [queues.open(100 * number) for number in range(40)]
+    assert len(set(places)) == 40
+    for number, place in enumerate(places):
+        queues.put(place, packet(100 * number + 1 + number % 3, 1 + number % 3))
+    queues.begin(places[7], 5000)  # another connection of that seat: what came before is not its own
+    queues.take_in(np.zeros(len(queues.waiting), np.int64))
+    which, seqs, _, data = queues.take(np.array(places))
+    assert which.tolist() == [number for number in range(40) if number != 7]
+    assert seqs.tolist() == [100 * number + 1 for number in which.tolist()]
+    assert [one.tobytes() for one in data] == [packed(seq) for seq in seqs.tolist()]
+    queues.put(places[3], packet(9999, 1))
+    queues.close(places[3])
+    queues.take_in(np.zeros(len(queues.waiting), np.int64))
+    assert queues.open(9) == places[3]
+    assert queues.waiting[places[3]] == 0
+
+
+def test_packets_that_are_too_many_to_be_kept_must_be_read() -> None:
+    queues = InputQueues(SIZE)
+    place = queues.open(0)
+    assert all(queues.put(place, packet(1, 1)) for _ in range(PACKETS_MAX - 1))
+    assert not queues.put(place, packet(2, 2))
+    queues.take_in(np.zeros(len(queues.waiting), np.int64))
+    assert (queues.waiting[place], queues.put(place, packet(1, 1))) == (2, True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netcode.limits import LOOKED_AT, OVERFLOW, Buckets, HalfOpen, TokenBucket, address_key
 from netcode.seal import DatagramType
-from tests.netcode.ends import ends
+from tests.netcode.ends import ends, live_path, seal_frame
 
 RATES = st.floats(0.1, 1000)
 BURSTS = st.floats(1, 1000)
@@ -231,10 +231,10 @@ def test_an_address_that_is_not_proven_gets_at_most_three_times_what_it_sent(
     for what, size, address, wait_s in said:
         now += wait_s
         if what == "frame":  # a tick: a frame for the path, if there is one
-            path = server.live_path(now)
+            path = live_path(server, now)
             if path is not None:
                 assert path == b"\x02home"
-                server.seal_frame(bytes(9), now)
+                seal_frame(server, bytes(9), now)
             continue
         if what == "proof":  # only who lives at home hears the challenges that go there
             address = b"\x02home"

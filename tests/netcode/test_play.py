@@ -14,9 +14,10 @@ from game.view import view_layout
 from netcode import messages
 from netcode.errors import BadFrame, ErrorCode, ProtocolError
 from netcode.frame import HEADER
-from netcode.inputs import UNACKED_MAX, parse_input_packet
+from netcode.inputs import UNACKED_MAX
 from netcode.play import BEATS, Play
 from tests.netcode.ends import Drift
+from tests.netcode.queue import parse_input_packet
 
 SIZE = 3
 FIELD = {"name": "x", "per": 1, "count": 1, "bits": 8, "signed": True, "shift": 0, "exact": False}

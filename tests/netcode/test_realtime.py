@@ -6,21 +6,20 @@ import random
 
 import pytest
 
+from netcode.ends import ACKS_EVERY, PATH_IDLE_S
 from netcode.frame import ACKS, HAS_ACKS
 from netcode.realtime import (
-    ACKS_EVERY,
     FALLBACK_S,
     KEEPALIVE_EVERY_S,
-    PATH_IDLE_S,
     PATH_SILENT_S,
     PROBE_EVERY_S,
     PROBE_SLOWLY_S,
     TRIAL_S,
     ClientEnd,
-    ServerEnd,
 )
 from netcode.seal import SERVER_TO_CLIENT, DatagramType, Opener, Suite
-from tests.netcode.ends import AWAY, HOME, KEY_DOWN, ends, prove
+from netcode.server_end import ServerEnd
+from tests.netcode.ends import AWAY, HOME, KEY_DOWN, ends, live_path, prove, seal_frame
 
 FRAME = bytes(9) + b"body"
 
@@ -52,7 +51,7 @@ def seated(
         packet = client.seal_input(b"input", now)
         if up:
             server.receive(packet, HOME, now)
-        packet = server.seal_frame(FRAME, now)
+        packet = seal_frame(server, FRAME, now)
         frame = client.receive(packet, now)[0] if down else None
         if frame is not None and frame[0] & HAS_ACKS:
             highest, bits = ACKS.unpack_from(frame, 9)
@@ -81,7 +80,7 @@ def test_probe_challenge_proof_frames(suite: Suite) -> None:
     client.receive(keepalive, 0.01)
     assert client.proven
     assert server.receive(client.seal_input(b"input", 0.02), HOME, 0.02) == (b"input", None)
-    frame, reply = client.receive(server.seal_frame(FRAME, 0.02), 0.02)
+    frame, reply = client.receive(seal_frame(server, FRAME, 0.02), 0.02)
     assert (frame, reply) == (FRAME, None)
     assert drops.forged == drops.malformed == drops.replayed == 0
 
@@ -89,14 +88,14 @@ def test_probe_challenge_proof_frames(suite: Suite) -> None:
 def test_every_eighth_frame_carries_acknowledgements() -> None:
     client, server, _ = ends()
     prove(client, server)
-    frames = [client.receive(server.seal_frame(FRAME, 1.0), 1.0)[0] for _ in range(2 * ACKS_EVERY)]
+    frames = [client.receive(seal_frame(server, FRAME, 1.0), 1.0)[0] for _ in range(2 * ACKS_EVERY)]
     assert [len(frame or b"") - len(FRAME) for frame in frames] == ([0] * 7 + [ACKS.size]) * 2
     last = frames[-1]
     assert last is not None
     assert last[0] & HAS_ACKS
     highest, bits = ACKS.unpack_from(last, 9)
     client.acks.acknowledged(highest, bits, 1.0)
-    assert client.acks.newest_acked == server.acks.highest_received == 2
+    assert client.acks.newest_acked == int(server.ends.highest[server.slot]) == 2
 
 
 def test_a_client_probes_until_it_is_proven_then_keeps_alive() -> None:
@@ -150,7 +149,7 @@ def test_a_path_that_fails_in_play_is_found_within_a_second(up: bool, down: bool
 def test_a_path_on_trial_is_proven_by_the_answer_to_a_proof_only() -> None:
     client, server, _ = ends()
     prove(client, server)
-    late = [server.seal_frame(FRAME, 0.0), server._seal(DatagramType.KEEPALIVE, b"", 0.0)]
+    late = [seal_frame(server, FRAME, 0.0), server._seal(DatagramType.KEEPALIVE, b"")]
     found = seated(client, server, 0.0, 3.0, up=False, down=True)
     for packet in late:
         client.receive(packet, found)
@@ -273,7 +272,7 @@ def test_garbage_forged_and_replayed_datagrams_meet_silence_and_counters() -> No
         assert server.receive(packet, HOME, 2.0) == (None, None)
     fresh = client.seal_input(b"y", 1.0)
     assert server.receive(fresh[:-1] + bytes([fresh[-1] ^ 1]), HOME, 2.0) == (None, None)
-    down = server.seal_frame(FRAME, 1.0)
+    down = seal_frame(server, FRAME, 1.0)
     assert server.receive(down, HOME, 2.0) == (None, None)  # our own, sent back
     assert drops.replayed >= 1
     assert drops.forged >= 1
@@ -287,7 +286,7 @@ def test_a_client_ignores_what_is_not_for_it() -> None:
     client, server, _ = ends()
     for packet in (b"", bytes(40), client.seal_input(b"mine", 0.0)):
         assert client.receive(packet, 0.0) == (None, None)
-    assert client.receive(server._seal(DatagramType.CHALLENGE, b"short", 0.0), 0.0) == (None, None)
+    assert client.receive(server._seal(DatagramType.CHALLENGE, b"short"), 0.0) == (None, None)
     assert not client.proven
 
 
@@ -296,18 +295,18 @@ def test_a_path_that_falls_silent_is_given_up_and_its_token_serves_no_more() -> 
     challenge = server.receive(client.due(0.0) or b"", HOME, 0.0)[1]
     _, proof = client.receive(challenge or b"", 0.0)
     server.receive(proof or b"", HOME, 0.0)
-    assert server.live_path(PATH_IDLE_S) == HOME
+    assert live_path(server, PATH_IDLE_S) == HOME
     assert server.receive(client.seal_input(b"input", 4.0), AWAY, 4.0)[0] == b"input"  # from elsewhere: no sign of life
-    assert server.live_path(PATH_IDLE_S + 0.1) is None
+    assert live_path(server, PATH_IDLE_S + 0.1) is None
     token = server._token(HOME)
-    assert token != opened_token(challenge)
-    server.receive(client._seal(DatagramType.PROOF, opened_token(challenge), 6.0), HOME, 6.0)
+    assert token != opened_token(server, challenge)
+    server.receive(client._seal(DatagramType.PROOF, opened_token(server, challenge), 6.0), HOME, 6.0)
     assert path_of(server) is None
 
 
-def opened_token(challenge: bytes | None) -> bytes:
+def opened_token(server: ServerEnd, challenge: bytes | None) -> bytes:
     """The token inside a challenge."""
-    opened = Opener(KEY_DOWN, 77, SERVER_TO_CLIENT).open(challenge or b"")
+    opened = Opener(KEY_DOWN, server.connection, SERVER_TO_CLIENT).open(challenge or b"")
     assert opened is not None
     return opened[2]
 

@@ -5,30 +5,41 @@ from __future__ import annotations
 import pytest
 
 from netcode.errors import ErrorCode, ProtocolError
+from netcode.seal import Suite
+from netcode.server_end import SLOT_BITS, Channel, ServerEnd
 from netcode.session import SESSION_MAX_S, Session, SessionTable, secret_hash
 from tests.netcode.ends import HOME, ends
 
 
+def end(number: int) -> ServerEnd:
+    return ServerEnd(number << SLOT_BITS, bytes(32), bytes(32), bytes(32), Suite.AES_256_GCM)
+
+
 def session(number: int, account: str = "", now: float = 0.0) -> Session:
-    _, end, _ = ends(connection=number)
-    return Session(f"s{number}", account or f"a{number}", "", b"", end, now, now)
+    return Session(f"s{number}", account or f"a{number}", "", b"", end(number), now, now)
+
+
+def found(table: SessionTable, session: Session) -> Session | None:
+    """Whom datagrams of the session's connection find."""
+    one = table.ends.find(session.end.connection)
+    return None if one is None else table.ends.owners[one.slot]
 
 
 def test_a_session_is_found_by_id_connection_and_account() -> None:
     table, one = SessionTable(10), session(1)
     assert table.add(one) is None
-    assert (table.by_id["s1"], table.by_connection[1], table.by_account["a1"]) == (one, one, one)
+    assert (table.by_id["s1"], found(table, one), table.by_account["a1"]) == (one, one, one)
     assert len(table) == 1
     table.remove(one)
     table.remove(one)
-    assert (len(table), table.by_connection, table.by_account) == (0, {}, {})
+    assert (len(table), len(table.ends), table.by_account) == (0, 0, {})
 
 
 def test_a_new_log_in_replaces_the_old_one_even_in_a_full_table() -> None:
     table, old, new = SessionTable(1), session(1, "ann"), session(2, "ann")
     table.add(old)
     assert table.add(new) is old
-    assert (table.by_account["ann"], set(table.by_id), set(table.by_connection)) == (new, {"s2"}, {2})
+    assert (table.by_account["ann"], set(table.by_id), found(table, old), found(table, new)) == (new, {"s2"}, None, new)
     table.remove(old)  # its connection ends only now
     assert table.by_account["ann"] is new
 
@@ -41,7 +52,7 @@ def test_a_full_table_refuses_and_stays_as_it_is() -> None:
         table.add(session(3))
     assert caught.value.code is ErrorCode.TOO_MANY_SESSIONS
     assert caught.value.code.retryable
-    assert len(table) == len(table.by_connection) == len(table.by_account) == 2
+    assert len(table) == len(table.ends) == len(table.by_account) == 2
 
 
 def test_silent_is_who_was_heard_on_neither_channel() -> None:
@@ -78,23 +89,23 @@ def test_a_lost_session_is_found_by_its_secret_alone_and_its_keys_are_worth_noth
     table.lose(one, 5.0)
     table.lose(one, 6.0)
     assert one.lost_at == 5.0
-    assert (table.by_connection, len(table)) == ({}, 1)
+    assert (found(table, one), len(table.ends), len(table)) == (None, 0, 1)
     assert table.silent(100.0, 10.0) == []
 
 
 def test_resuming_gives_a_new_connection_and_drops_the_old_one() -> None:
     table, one = SessionTable(10), session(1)
-    one.link, one.by_datagram = "old", True
+    one.link = "old"
     table.add(one)
-    _, fresh, _ = ends(connection=7)
+    one.end.channel = Channel.DATAGRAM
+    before, fresh = one.end.connection, end(7)
     assert table.resume(one, fresh, "new", 9.0) == "old"
     assert (one.link, one.generation, one.heard_at) == ("new", 1, 9.0)
-    assert not one.by_datagram
-    assert table.by_connection == {7: one}
+    assert one.end.channel is Channel.UNKNOWN
+    assert (found(table, one), table.ends.find(before), len(table.ends)) == (one, None, 1)
     table.lose(one, 10.0)
-    _, again, _ = ends(connection=8)
-    table.resume(one, again, "newer", 11.0)
-    assert (one.lost_at, one.generation, table.by_connection) == (None, 2, {8: one})
+    table.resume(one, end(8), "newer", 11.0)
+    assert (one.lost_at, one.generation, found(table, one), len(table.ends)) == (None, 2, one, 1)
 
 
 def test_a_lost_session_expires() -> None:

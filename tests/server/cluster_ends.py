@@ -20,8 +20,8 @@ from cluster.memory import MemoryWorld
 from cluster.model import Member, SessionRecord
 from game.api import RowGame
 from game.rows import CONNECTED, HELD
-from netcode.realtime import ServerEnd
 from netcode.seal import Suite
+from netcode.server_end import SLOT_BITS, Channel, ServerEnd
 from netcode.session import Session
 from server.handoff import HandOffs
 from server.lobby import Lobby
@@ -139,8 +139,10 @@ class Node(Survivor):
         """A player who has logged in here."""
         self._sessions += 1
         name = f"{self.name}{self._sessions}"
-        end = ServerEnd(self._sessions, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
-        session = Session(name, name, "", b"", end, 0.0, 0.0, FakeLink(), by_datagram=False)
+        end = ServerEnd(self._sessions << SLOT_BITS, bytes(32), bytes(32), bytes(32), Suite.AES_256_GCM)
+        session = Session(name, name, "", b"", end, 0.0, 0.0, FakeLink())
+        self.datagrams.ends.open(end, session)
+        end.channel = Channel.CONTROL
         session.record = SessionRecord(session=name, account=name, name="", secret_hash=b"")
         return session
 

@@ -24,14 +24,16 @@ from netcode import messages
 from netcode.certificate import client_trust
 from netcode.client import Client, SeatedRoom, connect
 from netcode.control import ControlChannel, message_bytes
+from netcode.ends import ServerEnds
 from netcode.errors import RemoteError
 from netcode.frame import Frame
 from netcode.framing import FrameKind, FrameReader
 from netcode.messages import Message
-from netcode.realtime import ServerEnd
 from netcode.seal import Suite
+from netcode.server_end import SLOT_BITS, Channel, ServerEnd
 from netcode.session import Session
 from netcode.tcp import ByteLink
+from server.datagrams import Datagrams
 from server.evidence import EvidenceFolder
 from server.gate import Always
 from server.held import HeldSeats
@@ -302,17 +304,15 @@ class FakeLink:
         await trio.lowlevel.checkpoint()
 
 
-class FakeDatagrams:
-    """Keeps what is sent; nothing comes in."""
+class FakeDatagrams(Datagrams):
+    """Nothing comes in; what goes out takes the control channel."""
 
-    def __init__(self) -> None:
-        self.sent: list[tuple[bytes, bytes]] = []
+    def __init__(self, metrics: Metrics) -> None:
+        self.ends = ServerEnds(metrics.drops)
+        self._metrics = metrics
 
     def receive(self) -> int:
         return 0
-
-    def send(self, packets: list[bytes], addresses: list[bytes]) -> None:
-        self.sent.extend(zip(packets, addresses, strict=True))
 
 
 class Rig:
@@ -328,7 +328,8 @@ class Rig:
         spec: str = "",
         watchdog_s: float = 60.0,
     ) -> None:
-        self.journal, self.datagrams, self.metrics = SlowJournal(stores=True), FakeDatagrams(), Metrics()
+        self.journal, self.metrics = SlowJournal(stores=True), Metrics()
+        self.datagrams = FakeDatagrams(self.metrics)
         self.delivered: list[tuple[str, Result]] = []
         self.evidence = EvidenceFolder(folder / "evidence")
         self.limits = Limits(Settings(data=folder), self.metrics.limits)
@@ -349,7 +350,7 @@ class Rig:
             journal=self.journal,
             snapshots=snapshots,
             housekeeping=self.housekeeping,
-            datagrams=self.datagrams,  # type: ignore[arg-type]
+            datagrams=self.datagrams,
             metrics=self.metrics,
             evidence=self.evidence,
             held=self.held,
@@ -372,8 +373,10 @@ class Rig:
     def session(self, number: int, account: str = "") -> tuple[Session, FakeLink]:
         """A player who speaks over the control channel."""
         link = FakeLink()
-        end = ServerEnd(number, bytes(32), bytes(32), bytes(32), self.metrics.drops, Suite.AES_256_GCM)
-        session = Session(f"s{number}", account or f"a{number}", "", b"", end, 0.0, 0.0, link, by_datagram=False)
+        end = ServerEnd(number << SLOT_BITS, bytes(32), bytes(32), bytes(32), Suite.AES_256_GCM)
+        session = Session(f"s{number}", account or f"a{number}", "", b"", end, 0.0, 0.0, link)
+        self.datagrams.ends.open(end, session)
+        end.channel = Channel.CONTROL
         session.budget = self.limits.session()
         session.record = SessionRecord(session=session.id, account=session.account, name="", secret_hash=b"")
         body: bytes = msgpack.packb(attrs.asdict(session.record))

@@ -128,12 +128,13 @@ class Survivor:
         )
         self.registry = Registry(self.store, self.tenure, Tickets(bytes(32)), 1.0, lambda room: room in self.rooms)
         self.held = HeldSeats()
+        self.datagrams = FakeDatagrams(self.metrics)
         services = Services(
             right=self.tenure,
             journal=self.journal,
             snapshots=self.snapshots,
             housekeeping=self.housekeeping,
-            datagrams=FakeDatagrams(),  # type: ignore[arg-type]
+            datagrams=self.datagrams,
             metrics=self.metrics,
             evidence=self.evidence,
             held=self.held,

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import numpy as np
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from netcode.realtime import ClientEnd
+from netcode.server_end import Channel
 from netcode.session import Session, SessionTable
 from server.datagrams import RECEIVED_MAX, Datagrams
 from server.metrics import Metrics
+from server.stage import Frames
 from tests.server.helpers import HOST, Rig, datagram, until
 
 
@@ -31,9 +34,9 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
-    rig, table = Rig(tmp_path), SessionTable(10)
+    rig = Rig(tmp_path)
+    table = SessionTable(10, rig.metrics.drops)
     session, _ = rig.session(7)
-    session.by_datagram = None
     table.add(session)
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
@@ -43,7 +46,11 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         client.connect(server.getsockname())
         client.setblocking(False)
         yield Pair(
-            Datagrams(server, table, rig.metrics), client, ClientEnd(7, bytes(32), bytes(32)), session, rig.metrics
+            Datagrams(server, table, rig.metrics),
+            client,
+            ClientEnd(session.end.connection, bytes(32), bytes(32)),
+            session,
+            rig.metrics,
         )
 
 
@@ -62,10 +69,10 @@ async def test_a_path_is_proven_and_inputs_choose_it(pair: Pair) -> None:
         assert pair.client.proven
         path = pair.session.end.path
         assert path is not None
-        assert pair.session.by_datagram is None
+        assert pair.session.end.channel is Channel.UNKNOWN
         pair.sock.send(pair.client.seal_input(b"", 0.0))
-        await until(lambda: pair.session.by_datagram is True)
-        pair.datagrams.send([pair.session.end.seal_frame(b"f" * 20, 0.0)], [path])
+        await until(lambda: pair.session.end.channel is Channel.DATAGRAM)
+        pair.datagrams.send_frames(frame_for(pair, b"f" * 20))
         assert pair.client.receive(await datagram(pair.sock), 0.0)[0] == b"f" * 20
         nursery.cancel_scope.cancel()
 
@@ -77,7 +84,7 @@ async def test_a_seat_that_is_only_asked_for_takes_no_inputs(pair: Pair) -> None
         while not pair.datagrams.receive():
             await trio.lowlevel.checkpoint()
     assert pair.metrics.inputs_malformed == 0
-    assert pair.session.by_datagram is None  # nobody knows yet whether datagrams reach the player
+    assert pair.session.end.channel is Channel.UNKNOWN  # nobody knows yet whether datagrams reach the player
 
 
 async def test_strangers_are_counted_and_not_answered(pair: Pair) -> None:
@@ -86,10 +93,10 @@ async def test_strangers_are_counted_and_not_answered(pair: Pair) -> None:
     for packet in (b"x" * 1300, *packets):
         pair.sock.send(packet)
     with trio.fail_after(5):
-        while pair.metrics.datagrams_unknown < len(packets):
+        while pair.metrics.drops.unknown < len(packets):
             pair.datagrams.receive()
             await trio.lowlevel.checkpoint()
-    assert pair.metrics.datagrams_unknown == len(packets)
+    assert pair.metrics.drops.unknown == len(packets)
     with pytest.raises(BlockingIOError):
         pair.sock.recv(100)
 
@@ -101,9 +108,15 @@ async def test_a_flood_lets_others_run(pair: Pair) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pair.datagrams.run)
         with trio.fail_after(5):
-            while pair.metrics.datagrams_unknown < 3 * RECEIVED_MAX:
+            while pair.metrics.drops.unknown < 3 * RECEIVED_MAX:
                 await trio.lowlevel.checkpoint()
                 passes += 1
         nursery.cancel_scope.cancel()
     assert passes >= 3
     await wait_all_tasks_blocked()
+
+
+def frame_for(pair: Pair, plaintext: bytes) -> Frames:
+    """One frame for the session."""
+    end = pair.session.end
+    return Frames(np.array([end.slot]), np.array([end.connection], np.uint64), [plaintext])

@@ -200,9 +200,10 @@ async def test_inputs_are_applied_once_each_and_the_books_tell(tmp_path: Path) -
     window = InputWindow(0)
     for _ in range(5):
         window.add(b"\x02")
-        occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
-        occupant.receive(window.packet(occupant.stream ^ 1, (0, 0), -1, 1), 0.0)
-    assert len(occupant.queue) == 5
+        occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1))
+        occupant.receive(window.packet(occupant.stream ^ 1, (0, 0), -1, 1))
+    occupant.stage.take_in()
+    assert occupant.stage.queues.waiting[occupant.place] == 5
     rig.tick(5)
     rows = rig.host.rooms.stages[0].batch.rows
     assert (rows.last_seq[0, 0], rows.applied[0, 0], int(rows.sum[0, 0])) == (5, 5, 10)
@@ -302,7 +303,7 @@ async def test_a_failing_room_is_closed_alone(tmp_path: Path, slow_journal: bool
     rig.join(joining, bad, 7)
     window = InputWindow(0)
     window.add(b"\x0a")
-    occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
+    occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1))
     rig.journal.stores = not slow_journal
     rig.tick(2)
     rig_tick = 3

@@ -183,7 +183,7 @@ async def hostile_datagrams(tmp_path: Path, stack: contextlib.ExitStack) -> None
         sock.send(end.seal_input(b"\x00\x01 genuine, of this seat, but no input packet", 0.0))
         await until(lambda: node.metrics.inputs_malformed == before["inputs_malformed"] + 1, room)
         after = node.metrics.figures(0.0, 60)
-        assert after["datagrams_unknown"] - before["datagrams_unknown"] >= 4
+        assert after["drops"]["unknown"] - before["drops"]["unknown"] >= 4
         assert after["drops"]["replayed"] == before["drops"]["replayed"] + 3
         assert after["drops"]["forged"] == before["drops"]["forged"] + 2
         assert after["drops"]["version"] == before["drops"]["version"] + 1
@@ -264,7 +264,7 @@ async def test_a_flood_of_requests_is_refused_and_delays_nobody(tmp_path: Path) 
         ("half_open", 1500, "limits.half_open"),
         ("connects", 400, "limits.connections"),
         ("bombs", 12, ""),
-        ("inputs", 1000, "limits.packets"),
+        ("inputs", 1000, "drops.excess"),
         ("requests", 3000, "limits.requests"),
         ("resumes", 10, "limits.failed_logins"),
     ],

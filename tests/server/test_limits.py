@@ -20,6 +20,7 @@ from server.limits import (
     SessionBudget,
 )
 from server.settings import Settings
+from tests.netcode.ends import ends
 
 AWAY = "192.0.2.7"
 
@@ -115,25 +116,25 @@ def test_who_has_hung_up_already_is_nobody() -> None:
 def test_a_client_of_ours_never_meets_its_budget(tick_hz: int) -> None:
     """Large inputs 10 % faster than the tick and ten requests a second, for a minute; then nothing passes for a second,
     and all of it comes at once."""
-    budget = SessionBudget(LimitCounters())
+    budget, (_, end, drops) = SessionBudget(LimitCounters()), ends()
     size = 900
     for number in range(60 * tick_hz):
         now = number / (1.1 * tick_hz)
-        assert budget.take_packet(size, now)
+        assert end.take_packet(size, now)
         assert budget.take_bytes(200, now) == 0.0
         if number % tick_hz == 0:
             assert all(budget.take_message(now) for _ in range(10))
     for _ in range(tick_hz):
-        assert budget.take_packet(size, now + 1.0)
+        assert end.take_packet(size, now + 1.0)
+    assert drops.excess == 0
 
 
 def test_a_flood_of_packets_is_dropped_to_the_rate() -> None:
-    counters = LimitCounters()
-    budget = SessionBudget(counters)
-    taken = sum(budget.take_packet(60, number / 5000) for number in range(50_000))
+    _, end, drops = ends()
+    taken = sum(end.take_packet(60, number / 5000) for number in range(50_000))
     assert 1700 < taken < 1800
-    assert counters.packets == 50_000 - taken
-    large = SessionBudget(LimitCounters())
+    assert drops.excess == 50_000 - taken
+    _, large, _ = ends()
     assert sum(large.take_packet(1200, number / 1000) for number in range(10_000)) * 1200 < 262_144 + 10.1 * 131_072
 
 

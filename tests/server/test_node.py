@@ -13,6 +13,7 @@ from netcode import messages
 from netcode.client import connect
 from netcode.errors import ErrorCode, ProtocolError, RemoteError
 from netcode.seal import DatagramType
+from netcode.server_end import Channel
 from profiles import MatchResult, Profiles
 from server.node import PlayedGame, StartFailed, run_node
 from server.settings import Settings
@@ -40,7 +41,7 @@ async def test_a_player_plays_and_the_books_agree(tmp_path: Path, transport: str
         assert frame.mine("secret", room.info.seat) == 1000 + room.info.seat
         assert frame.values("steps")[0] == frame.tick
         (occupant,) = node.occupants
-        assert occupant.session.by_datagram is (transport == "udp")
+        assert occupant.session.end.channel is (Channel.DATAGRAM if transport == "udp" else Channel.CONTROL)
         left = await client.leave()
         assert left.applied == left.last_seq >= room.play.window.acknowledged > 0
         assert room.left == left
@@ -223,7 +224,7 @@ async def test_where_datagrams_do_not_pass_the_control_channel_serves(
         await frame_when(room, lambda frame: frame.values("sum")[room.info.seat] > 5)
         monkeypatch.undo()
         (occupant,) = node.occupants
-        await until(lambda: occupant.session.by_datagram is True, room)
+        await until(lambda: occupant.session.end.channel is Channel.DATAGRAM, room)
         tick = (await room.next_frame()).tick
         await frame_when(room, lambda frame: frame.tick > tick + 5)
         assert client.error is None

@@ -82,7 +82,7 @@ async def test_one_room_of_a_hundred_fails_and_ninety_nine_have_every_tick(
     window = InputWindow(0)
     for want in (1, 9):
         window.add(bytes([want]))
-    occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1), 0.0)
+    occupant.receive(window.packet(occupant.stream, (0, 0), -1, 1))
     rig.tick(20)
 
     (error,) = told.heard(messages.Error)

@@ -11,8 +11,8 @@ from cluster.memory import MemoryWorld
 from cluster.model import Member, RoomEntry, Span, new_incarnation
 from cluster.tickets import Tickets
 from netcode.errors import ErrorCode, ProtocolError
-from netcode.realtime import ServerEnd
-from netcode.seal import DropCounters, Suite
+from netcode.seal import Suite
+from netcode.server_end import ServerEnd
 from netcode.session import Session, secret_hash
 from server.registry import LOCATE_S, Elsewhere, Registry
 from server.tenure import Tenure
@@ -32,7 +32,7 @@ class Node:
         self.registry = Registry(self.store, self.tenure, Tickets(bytes(32)), 30.0, self.here.__contains__)
 
     def session(self, name: str, account: str = "ann") -> Session:
-        end = ServerEnd(1, bytes(32), bytes(32), bytes(32), DropCounters(), Suite.AES_256_GCM)
+        end = ServerEnd(1, bytes(32), bytes(32), bytes(32), Suite.AES_256_GCM)
         return Session(name, account, account, secret_hash(SECRET), end, 0.0, 0.0)
 
     def entry(self, room: str, epoch: int = 1) -> RoomEntry:

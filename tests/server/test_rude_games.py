@@ -16,6 +16,7 @@ from game.evidence import reproduce, unpack_evidence
 from game.objects import ObjectGame, Over
 from game.rows import Rows
 from netcode import messages
+from netcode.inputs import HEADER as INPUT_HEADER
 from tests.server.games import Counter
 from tests.server.helpers import Rig
 
@@ -166,7 +167,8 @@ async def test_a_hook_that_fails_is_kept_as_the_room_was_before_it(tmp_path: Pat
     rig.tick()
     await rig.lobby.join(second, messages.Join(room=first.seat.room))
     packed = np.full(1, 9, np.uint8).tobytes() * rig.host.game.input_dtype.itemsize
-    first.seat.queue._waiting.append((1, 0, packed))  # an input of the very tick in which the hook fails
+    # An input of the very tick in which the hook fails.
+    first.seat.receive(INPUT_HEADER.pack(0, first.seat.stream, 0, 0, 0, 0, 1, 1) + packed)
     rig.tick()
     _, kept = rig.evidence._receive.receive_nowait()
     assert isinstance(reproduce(Picky(), unpack_evidence(kept)), RuntimeError)

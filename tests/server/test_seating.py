@@ -42,7 +42,7 @@ class Table:
         self.repeat()
 
     def repeat(self) -> None:
-        self.occupant.receive(self.window.packet(self.occupant.stream, (0, 0), -1, 1), 0.0)
+        self.occupant.receive(self.window.packet(self.occupant.stream, (0, 0), -1, 1))
 
     def lose(self) -> None:
         self.session.lost_at = 1.0
