@@ -45,7 +45,7 @@ class Member:
     load: float = 0.0
     """Share of its time that the node spends in ticks, 0 to 1."""
     listing: bytes = b""
-    """msgpack of the rooms that it lists, for the other front doors."""
+    """msgpack of what it tells the other nodes: the rooms that it lists, and where it answers HTTP."""
     sealed: bool = False
     tip: int = 0
     """Position of the newest record of its journal; 0: none. Final once sealed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -149,17 +150,24 @@ async def _supervise(settings: Settings) -> None:
 
     log = structlog.get_logger("holdfast.supervisor")
     family, address = resolve(settings.host, settings.port)
-    with front_socket(family, address) as front:  # bound and not listening: it keeps the number, and takes nobody
+    with contextlib.ExitStack() as stack:  # bound and not listening: these keep the numbers, and take nobody
+        front = stack.enter_context(front_socket(family, address))
         port = front.getsockname()[1]
+        http_port = 0
+        if settings.http_port >= 0:
+            http = stack.enter_context(
+                front_socket(family, (address[0], settings.http_port, *address[2:]), "--http-port")
+            )
+            http_port = http.getsockname()[1]
         nodes = [f"{settings.node}-{number}" for number in range(1, settings.nodes + 1)]
-        supervisor = Supervisor(nodes, partial(node_command, settings, port))
+        supervisor = Supervisor(nodes, partial(node_command, settings, port, http_port))
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
             await nursery.start(stop_on_signals, stop)
 
             async def tell() -> None:
                 ports = await supervisor.started()
-                log.info("nodes_started", host=settings.host, port=port, nodes=ports)
+                log.info("nodes_started", host=settings.host, port=port, http_port=http_port, nodes=ports)
 
             nursery.start_soon(tell)
             await supervisor.run(stop)
@@ -168,13 +176,13 @@ async def _supervise(settings: Settings) -> None:
         raise StartFailed("none of the nodes could start; each has told why")
 
 
-def node_command(settings: Settings, front_port: int, node: str, incarnation: str) -> list[str]:
+def node_command(settings: Settings, front_port: int, http_port: int, node: str, incarnation: str) -> list[str]:
     """What starts a node's process; see `node_main`."""
     told = {
         "settings": {
             name: str(value) if isinstance(value, Path) else value for name, value in attrs.asdict(settings).items()
         },
-        "identity": [node, incarnation, front_port],
+        "identity": [node, incarnation, front_port, http_port],
         "path": sys.path,
     }
     return [sys.executable, "-m", "holdfast.serve", json.dumps(told)]
@@ -187,7 +195,7 @@ def node_main(told: dict[str, Any]) -> int:
 
     sys.path.extend(part for part in told["path"] if part not in sys.path)
     fields = told["settings"]
-    for name in ("data", "tls_cert", "tls_key"):
+    for name in ("data", "tls_cert", "tls_key", "http_token_file"):
         fields[name] = None if fields[name] is None else Path(fields[name])
     settings = Settings(**{**fields, "nodes": 1})
     configure(settings.log_level, settings.log_format)

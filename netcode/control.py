@@ -66,6 +66,7 @@ CLIENT_ACCEPTS: dict[State, frozenset[type[Message]]] = {
             messages.Events,
             messages.Pong,
             messages.Stats,
+            messages.Notice,
             messages.Error,
         }
     ),

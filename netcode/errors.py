@@ -37,6 +37,7 @@ class ErrorCode(enum.Enum):
     ACT_REFUSED = (28, "act_refused", False)
     NOT_ALLOWED = (30, "not_allowed", False)
     LIMITED = (31, "limited", True)
+    NOT_FOUND = (32, "not_found", False)
     SHUTTING_DOWN = (40, "shutting_down", True)
     ROOM_MOVING = (41, "room_moving", True)
     INTERNAL = (50, "internal", True)

@@ -354,6 +354,14 @@ class Stats(Message):
 
 
 @attrs.frozen(kw_only=True)
+class Notice(Message):
+    """A word of the operator's to players."""
+
+    kind = "notice"
+    text: str = text(400)
+
+
+@attrs.frozen(kw_only=True)
 class Error(Message):
     """A refusal. `fatal` means that the server closes this connection now."""
 
@@ -382,7 +390,7 @@ MESSAGES: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
         Hello, Login, Resume, ListRooms, CreateRoom, Join, Leave, Chat, Act, Ping, StatsRequest,
-        Welcome, Redirect, Rooms, RoomCreated, Seated, Part, Left, Events, Pong, Stats, Error,
+        Welcome, Redirect, Rooms, RoomCreated, Seated, Part, Left, Events, Pong, Stats, Notice, Error,
     )
 }  # fmt: skip
 _FIELDS = {kind: frozenset(attrs.fields_dict(cls)) for kind, cls in MESSAGES.items()}

@@ -131,6 +131,7 @@ class Host:
                 self._tick(stages)
                 took_s = trio.current_time() - now
                 self._metrics.ticks_busy_s += took_s
+                self._metrics.tick_took(self.game.name, slot % len(phases), now, took_s)
                 if took_s > tick_s:
                     self._metrics.ticks_overrun += 1
             slot += 1

@@ -50,6 +50,8 @@ class Listing:
     """Rooms of all nodes, looked at anew every LIST_EVERY_S: a thousand of them cost 10 ms."""
 
     def __init__(self, hosts: Mapping[str, Host], tenure: Tenure) -> None:
+        self.http_port = 0
+        """Where this very node answers HTTP; 0: nowhere."""
         self._hosts = hosts
         self._tenure = tenure
         self._ours: list[Listed] = []
@@ -75,7 +77,8 @@ class Listing:
     def published(self) -> bytes:
         """What our lease tells the other nodes."""
         rooms = sorted(self.ours(), key=lambda one: (not one.open, *one.order))
-        data: bytes = msgpack.packb([listed.told for listed in rooms[:PUBLISHED_MAX]])
+        told = {"http": self.http_port, "rooms": [listed.told for listed in rooms[:PUBLISHED_MAX]]}
+        data: bytes = msgpack.packb(told)
         return data
 
     def ours(self) -> Sequence[Listed]:
@@ -105,11 +108,16 @@ class Listing:
         for member in self._tenure.others():
             before, rooms = self._theirs.get(member.incarnation, (b"", []))
             if before != member.listing:
-                rooms = msgpack.unpackb(member.listing)
+                rooms = msgpack.unpackb(member.listing)["rooms"]
                 self._theirs[member.incarnation] = member.listing, rooms
             for told in rooms:
                 if told["room"] not in here:
                     yield Listed(told, len(member.listing) // len(rooms), member)
+
+
+def http_port_of(member: Member) -> int:
+    """Where a node answers HTTP, as it has told; 0: nowhere."""
+    return int(msgpack.unpackb(member.listing)["http"]) if member.listing else 0
 
 
 def matches(option: Mapping[str, int], wanted: Mapping[str, int]) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
+from bisect import bisect_left
 from collections import deque
+from itertools import takewhile
 from typing import Any
 
 import attrs
@@ -15,6 +17,32 @@ from server.limits import LimitCounters
 
 LATENESS_KEPT = 65536
 """Tick starts remembered: 8 minutes at 128 Hz and one phase; older ones are forgotten."""
+
+
+TICK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+TICKS_KEPT = 1024
+
+
+@attrs.define
+class PhaseFigures:
+    """The ticks of one phase of a game."""
+
+    counts: list[int] = attrs.field(factory=lambda: [0] * (len(TICK_BUCKETS_S) + 1))
+    """How many took at most as long as each of TICK_BUCKETS_S says (and longer than the one before); the last: longer
+    than all."""
+    busy_s: float = 0.0
+    recent: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=TICKS_KEPT))
+    """(when, seconds) of the last ones."""
+
+    def took(self, now: float, took_s: float) -> None:
+        """One more."""
+        self.counts[bisect_left(TICK_BUCKETS_S, took_s)] += 1
+        self.busy_s += took_s
+        self.recent.append((now, took_s))
+
+    def since(self, when: float) -> list[float]:
+        """Seconds of each tick since then, shortest first."""
+        return sorted(took_s for _, took_s in takewhile(lambda one: one[0] >= when, reversed(self.recent)))
 
 
 @attrs.define
@@ -50,6 +78,8 @@ class Metrics:
     limits: LimitCounters = attrs.field(factory=LimitCounters)
     lateness: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=LATENESS_KEPT))
     """(when, seconds late) of every tick's start."""
+    phases: dict[tuple[str, int], PhaseFigures] = attrs.field(factory=dict)
+    """By game and phase of its tick."""
     load_since: tuple[float, float] = (0.0, 0.0)
     """When `load` was asked for last, and `ticks_busy_s` then."""
 
@@ -57,6 +87,18 @@ class Metrics:
         """A tick starts `late_s` behind its deadline."""
         self.ticks += 1
         self.lateness.append((now, late_s))
+
+    def tick_took(self, game: str, phase: int, now: float, took_s: float) -> None:
+        """The rooms of one phase of a game have made a tick."""
+        figures = self.phases.get((game, phase))
+        if figures is None:
+            figures = self.phases[game, phase] = PhaseFigures()
+        figures.took(now, took_s)
+
+    def late(self, now: float, window_s: float) -> list[float]:
+        """How late ticks started over the last `window_s`, in seconds, in order."""
+        since = now - window_s
+        return sorted(late_s for _, late_s in takewhile(lambda one: one[0] >= since, reversed(self.lateness)))
 
     def load(self, now: float) -> float:
         """Share of the time since the last call that was spent in ticks, 0 to 1."""
@@ -66,11 +108,11 @@ class Metrics:
 
     def figures(self, now: float, window_s: float) -> dict[str, Any]:
         """Everything by name; lateness over the last `window_s`, in ms."""
-        late = sorted(late_s for when, late_s in self.lateness if when >= now - window_s)
+        late = self.late(now, window_s)
         counted = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(Metrics)
-            if field.name not in ("drops", "limits", "lateness", "load_since")
+            if field.name not in ("drops", "limits", "lateness", "load_since", "phases")
         }
         return {
             **counted,

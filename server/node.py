@@ -2,6 +2,7 @@
 
 control (TCP + TLS) ─► Door, Visitor ─► Lobby ─► Seating ─► Host (ticks) ─► journal ─► Gate ─► Datagrams / links
 realtime (UDP) ──────► Datagrams ─► the seat's input queue ────┘                         └─► ResultWriter ─► Profiles
+HTTP ────────────────► server.http: pages, health, metrics, API (sees all of it as a Site)
 store ◄── Tenure (may rooms tick here?), Registry (sessions), Snapshots, Housekeeping, Rescuer (rooms of the dead)
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ from server.handoff import HandOffs
 from server.held import HeldSeats
 from server.host import Host, Services
 from server.housekeeping import Housekeeping
+from server.http.site import Site
+from server.http.token import BadToken, Token, load_token
 from server.keys import BadKeys, Keys, load_keys
 from server.limits import Limits
-from server.listeners import CannotListen, Listeners, bind
+from server.listeners import CannotListen, HttpListeners, Listeners, bind, bind_http
 from server.lobby import Lobby
 from server.memory import collect_garbage
 from server.metrics import Metrics
@@ -53,6 +56,7 @@ from server.settings import Settings
 from server.snapshots import Snapshots
 from server.stage import Stage
 from server.tenure import Tenure
+from server.timeline import Timeline
 from server.watchdog import Watchdog
 
 DRAIN_S = 5.0
@@ -76,6 +80,8 @@ class Identity:
     incarnation: str
     front_port: int
     """The port that it shares with the other nodes."""
+    http_port: int = 0
+    """The same for HTTP; 0: it shares none."""
 
 
 @attrs.frozen
@@ -104,6 +110,9 @@ class Running:
     tenure: Tenure
     rescuer: Rescuer
     store: Store
+    http_port: int
+    """Its own for HTTP; 0: none."""
+    token: Token | None
     end_with_all: Callable[[], None]
     """Tell it, before `stop`, that all nodes end: it gives no rooms away."""
 
@@ -122,14 +131,18 @@ async def run_node(
     """
     identity = identity or Identity(settings.node, new_incarnation(settings.node), 0)
     try:
-        with bind(settings.host, settings.port, identity.front_port) as listeners:
+        with (
+            bind(settings.host, settings.port, identity.front_port) as listeners,
+            _bind_http(settings, identity) as http,
+        ):
             tls, keys = _tls(settings), load_keys(settings.data)
             async with (
                 Profiles.open(settings.data / "profiles.db") as profiles,
                 open_store(settings, keys) as store,
             ):
-                await _Node(settings, games, identity, listeners, tls, keys, profiles, store).run(stop, started)
-    except (CannotListen, ProfileStoreError, StoreUnusable, BadKeys) as error:
+                node = _Node(settings, games, identity, listeners, http, tls, keys, profiles, store)
+                await node.run(stop, started)
+    except (CannotListen, ProfileStoreError, StoreUnusable, BadKeys, BadToken) as error:
         raise StartFailed(str(error)) from error
     log.info("node_stopped")
 
@@ -143,12 +156,14 @@ class _Node:
         games: Sequence[PlayedGame],
         identity: Identity,
         listeners: Listeners,
+        http: HttpListeners | None,
         tls: ssl.SSLContext,
         keys: Keys,
         profiles: Profiles,
         store: Store,
     ) -> None:
         self.settings, self.identity, self.listeners, self.store = settings, identity, listeners, store
+        self.http, self.token = http, None if http is None else load_token(settings.data, settings.http_token_file)
         self.all_end = False
         self.watchdog = Watchdog()
         self.metrics = Metrics()
@@ -212,6 +227,9 @@ class _Node:
         self.handoffs = HandOffs(
             store, self.tenure, self.lobby, self.registry, self.snapshots, self.housekeeping, recovery.under_way
         )
+        self.lobby.listing.http_port = 0 if http is None else http.port
+        self.timeline = Timeline(settings.data, identity.incarnation, self.lobby.room)
+        self.registry.arrived = lambda room: self.timeline.came(room, self.tenure.died_at.get)
         self.tls, self.profiles = tls, profiles
 
     async def run(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
@@ -255,6 +273,7 @@ class _Node:
                 self.snapshots.run,
                 self.rescuer.run,
                 self.handoffs.run,
+                self.timeline.run,
                 partial(self.housekeeping.run, self._rooms),
                 partial(self.registry.run, lambda: list(self.sessions.by_id.values()), door.end),
                 partial(door.watch, settings.idle_s),
@@ -266,6 +285,8 @@ class _Node:
             nursery.start_soon(
                 partial(trio.serve_listeners, door.serve, self.listeners.streams, handler_nursery=nursery)
             )
+            if self.http is not None:
+                nursery.start_soon(self._serve_http, self.http, door, stop)
             address = Address(settings.host, self.listeners.port)
             rates = sorted({host.game.tick_hz for host in self.hosts.values()})
             log.info(
@@ -273,13 +294,24 @@ class _Node:
                 host=address.host,
                 port=identity.front_port or address.port,
                 own_port=address.port,
+                http_port=identity.http_port or self.lobby.listing.http_port,
                 node=identity.node,
                 incarnation=identity.incarnation,
                 game=",".join(sorted(self.hosts)),
                 tick_hz=rates[0] if len(rates) == 1 else rates,
             )
             started(
-                Running(address, self.metrics, self.lobby, self.tenure, self.rescuer, self.store, self.end_with_all)
+                Running(
+                    address,
+                    self.metrics,
+                    self.lobby,
+                    self.tenure,
+                    self.rescuer,
+                    self.store,
+                    self.lobby.listing.http_port,
+                    self.token,
+                    self.end_with_all,
+                )
             )
 
             await stop.wait()
@@ -296,11 +328,38 @@ class _Node:
                 await self._leave_well()
             nursery.cancel_scope.cancel()
 
+    async def _serve_http(self, http: HttpListeners, door: Door, stop: trio.Event) -> None:
+        from server.http.serve import serve_http
+
+        assert self.token is not None
+        site = Site(
+            settings=self.settings,
+            node=self.identity.node,
+            front_port=self.identity.front_port or self.listeners.port,
+            port=self.listeners.port,
+            http_port=http.port,
+            secure=self.settings.tls_cert is not None,
+            token=self.token,
+            metrics=self.metrics,
+            sessions=self.sessions,
+            lobby=self.lobby,
+            registry=self.registry,
+            tenure=self.tenure,
+            journal=self.journal,
+            profiles=self.profiles,
+            store=self.store,
+            timeline=self.timeline,
+            end=door.end,
+            leave=stop.set,
+        )
+        await serve_http(site, http, self.tls)
+
     def end_with_all(self) -> None:
         """Every node of the data folder is about to end: there is nobody to give rooms to."""
         self.all_end = True
 
     def _stopped(self, entry: RoomEntry, target: str, snapshot: Snapshot) -> None:
+        self.timeline.gave(entry.room, entry.epoch)
         self.handoffs.stopped(entry, target, snapshot)
 
     async def _tick(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
@@ -344,6 +403,17 @@ class _Node:
 
     def _rooms(self) -> list[Any]:
         return [room for host in self.hosts.values() for room in host.rooms.by_id.values()]
+
+
+@contextlib.contextmanager
+def _bind_http(settings: Settings, identity: Identity) -> Iterator[HttpListeners | None]:
+    if settings.http_port < 0:
+        yield None
+        return
+    import server.http.serve  # noqa: F401 - a quarter of a second, before there are ticks that would wait for it
+
+    with bind_http(settings.host, settings.http_port, identity.http_port) as http:
+        yield http
 
 
 @contextlib.asynccontextmanager

@@ -62,6 +62,8 @@ class Registry:
         self._tickets = tickets
         self._expire_s = resume_s + TOUCH_EVERY_S * 3
         self._is_here = is_here
+        self.arrived: Callable[[str], None] = lambda _: None
+        """Is told of rooms that have come from another node."""
         self._looked: dict[str, tuple[float, RoomEntry | None]] = {}
         self._left: dict[Session, None] = {}
         self._over: list[Session] = []
@@ -225,6 +227,7 @@ class Registry:
     def came(self, room: str) -> None:
         """A room is here now: whoever waits for it need not look again."""
         self._looked.pop(room, None)
+        self.arrived(room)
         self._arrival.set()
         self._arrival = trio.Event()
 

@@ -221,6 +221,30 @@ class Settings:
     tls_key: Path | None = setting(
         None, "Private key (PEM) of the certificate.", path("a PEM file", optional=True), shown="development"
     )
+    http_port: int = setting(
+        0,
+        "TCP port of pages, health, metrics and the API; 0 takes a free one (the log tells it), -1 opens none.",
+        whole(-1, 65535),
+        shown="a free one",
+    )
+    http_names: str = setting(
+        "",
+        "Names, with commas between, by which browsers reach HTTP, besides localhost, addresses and --advertise.",
+        optional_text,
+        shown="none",
+    )
+    http_token_file: Path | None = setting(
+        None,
+        "File with the token that the API takes; http.token in the data folder, made when missing, if not given.",
+        path("a file with a token", optional=True),
+        shown="http.token in the data folder",
+    )
+    http_kill: bool = setting(
+        False,
+        "Whether the API may kill nodes with SIGKILL, asked from this machine: for demonstrations.",
+        yes_no,
+        metavar="true|false",
+    )
     log_level: str = setting("info", "Least weight of a log line.", choice(*LOG_LEVELS), metavar="|".join(LOG_LEVELS))
     log_format: str = setting(
         "auto",

@@ -37,6 +37,8 @@ class Tenure:
         """All incarnations, as of the last look."""
         self.dead: set[str] = set()
         """Incarnations whose processes have ended, as far as we were told."""
+        self.died_at: dict[str, float] = {}
+        """When we heard of it first, by our clock."""
         self.lease = OwnLease()
         self.watch = LeaseWatch(incarnation)
         self.draining = False
@@ -130,6 +132,7 @@ class Tenure:
     def died(self, incarnation: str) -> None:
         """Somebody who must know says that this process is dead."""
         self.dead.add(incarnation)
+        self.died_at.setdefault(incarnation, trio.current_time())
 
     def present(self) -> list[Member]:
         """Those who may be given rooms and players: neither sealed, lapsed nor dead; ourselves, too."""

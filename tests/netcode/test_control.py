@@ -47,6 +47,7 @@ SAMPLES: list[Message] = [
     messages.Events(room="r", events=[]),
     messages.Pong(time_us=5),
     messages.Stats(figures={}),
+    messages.Notice(text="back in a minute"),
     messages.Error(code=1, name="bad_message", message="m"),
 ]  # fmt: skip
 HELLO = message_bytes(messages.Hello(protocol=PROTOCOL))

@@ -1,0 +1,83 @@
+"""The pages: the files of `web/`, found by exact name in a list, so that no path leads anywhere else.
+
+They are small, so each is kept in memory as long as its date and size stay. Browsers may keep them and ask every time
+whether they are still good (`ETag`, no-cache): a reload shows what is there now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import attrs
+import trio
+
+LOOK_EVERY_S = 1.0
+"""How often the folder is looked at for new files, at most."""
+FILES_MAX = 500
+FILE_BYTES_MAX = 1 << 20
+# fmt: off
+TYPES = {
+    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+    ".json": "application/json", ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon",
+    ".webmanifest": "application/manifest+json", ".woff2": "font/woff2", ".txt": "text/plain; charset=utf-8",
+}
+# fmt: on
+"""What is served, and as what; other files are not there."""
+WEB = Path(__file__).resolve().parents[2] / "web"
+
+
+@attrs.frozen
+class Page:
+    """A file as it is now."""
+
+    body: bytes
+    type: str
+    tag: str
+    """Its ETag."""
+
+
+class Pages:
+    """The files of a folder."""
+
+    def __init__(self, folder: Path = WEB) -> None:
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+        self._kept: dict[str, tuple[tuple[int, int], Page]] = {}
+        self._looked_at = float("-inf")
+
+    def find(self, path: str) -> Page | str | None:
+        """The file of a URL path; the path to go to instead, where a folder was named without its slash; None."""
+        if path not in self._files and trio.current_time() - self._looked_at >= LOOK_EVERY_S:
+            self._look()
+        file = self._files.get(path)
+        if file is None:
+            return f"{path}/" if f"{path}/" in self._files else None
+        try:
+            status = file.stat()
+            seen = status.st_mtime_ns, status.st_size
+            kept = self._kept.get(path)
+            if kept is None or kept[0] != seen:
+                body = file.read_bytes()
+                tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+                kept = self._kept[path] = seen, Page(body, TYPES[file.suffix], tag)
+        except OSError:
+            self._files.pop(path, None)
+            return None
+        return kept[1]
+
+    def _look(self) -> None:
+        self._looked_at = trio.current_time()
+        found: dict[str, Path] = {}
+        for file in sorted(self._folder.rglob("*")):
+            inside = file.relative_to(self._folder)
+            hidden = any(part.startswith(".") for part in inside.parts)
+            if hidden or file.suffix not in TYPES or file.is_symlink() or not file.is_file():
+                continue
+            if file.stat().st_size > FILE_BYTES_MAX or len(found) >= FILES_MAX:
+                continue
+            path = f"/{inside.as_posix()}"
+            found[path] = file
+            if file.name == "index.html":
+                found[path.removesuffix("index.html")] = file
+        self._files = found
