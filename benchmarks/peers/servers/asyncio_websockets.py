@@ -85,7 +85,7 @@ class Lobby:
         try:
             await connection.send(bytes([seat]))
             async for message in connection:
-                player.inputs.append(INPUT.unpack(message))
+                player.inputs.append(INPUT.unpack(message))  # type: ignore[arg-type]  # bytes, or the peer is none of ours
         except ConnectionClosed:
             pass
         finally:
