@@ -28,7 +28,7 @@ from netcode.messages import Message
 from netcode.play import Play
 from netcode.realtime import ClientEnd
 from netcode.seal import DatagramType, Suite
-from netcode.tcp import ByteLink
+from netcode.weblink import Link
 
 if TYPE_CHECKING:
     from bots.swarm import Swarm
@@ -85,7 +85,7 @@ class Bot:
                     self._swarm.remove(self)
 
     @property
-    def link(self) -> ByteLink:
+    def link(self) -> Link:
         """The control connection of the moment."""
         return self._control.link
 
@@ -201,7 +201,7 @@ class Bot:
             return None
         if now - self.heard_at > SILENT_S:
             self._control.seek()
-        if self.who.transport == "tcp":
+        if self.who.transport != "udp":
             self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self._play, now)), now)
             return None
         end = self.end
@@ -262,7 +262,7 @@ class Bot:
             books.recent.clear()
 
     def _check_view(self, play: Play, frame: Frame) -> None:
-        if play.newest is not frame and self.who.transport == "tcp":
+        if play.newest is not frame and self.who.transport != "udp":
             self._fault("tick_went_back")
         if len(frame.own) != play.info.layout.own_width:
             self._fault("own_values_missing")

@@ -28,7 +28,7 @@ from netcode.messages import Message
 from netcode.reach import Place, places_of, reach
 from netcode.requests import Requests
 from netcode.resume import Backoff, ConnectionEnded
-from netcode.tcp import ByteLink
+from netcode.weblink import Link
 
 ANSWER_S = 20.0
 ATTEMPT_S = 5.0
@@ -76,7 +76,7 @@ class Listener(Protocol):
 class _Line:
     """One connection."""
 
-    def __init__(self, link: ByteLink) -> None:
+    def __init__(self, link: Link) -> None:
         self.link = link
         self.channel = ControlChannel(server=False)
         self.requests = Requests()
@@ -125,7 +125,7 @@ class Control:
         return self.error is None
 
     @property
-    def link(self) -> ByteLink:
+    def link(self) -> Link:
         """The present connection."""
         return self._line.link
 
@@ -300,7 +300,7 @@ class Control:
     async def _enter(self, first: messages.Login | messages.Resume, to: messages.Redirect | None = None) -> _Entered:
         """A connection on which we are welcome, wherever we are sent for it."""
         for _ in range(HOPS_MAX + 1):
-            line = _Line(await reach(self._places(to), self._nursery))
+            line = _Line(await reach(self._places(to), self._nursery, self.who.transport))
             try:
                 hello = messages.Hello(protocol=PROTOCOL, agent="holdfast bot")
                 line.link.write(message_bytes(hello) + message_bytes(first))

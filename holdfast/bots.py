@@ -35,10 +35,10 @@ FEW = 0.05
 @click.option("--rooms-of", type=click.IntRange(1, 256), default=10, show_default=True, help="Bots that share a room.")
 @click.option(
     "--transport",
-    type=click.Choice(["udp", "tcp"]),
+    type=click.Choice(["udp", "tcp", "ws", "wss"]),
     default="udp",
     show_default=True,
-    help="How inputs and frames travel.",
+    help="How inputs and frames travel; ws is a WebSocket without TLS, to this machine only.",
 )
 @click.option(
     "--link",

@@ -25,7 +25,7 @@ from netcode import messages
 from netcode.errors import ErrorCode, RemoteError
 from netcode.messages import Message, RoomCreated
 from netcode.presence import Presence
-from netcode.reach import parse_address, places_of
+from netcode.reach import TRANSPORTS, parse_address, places_of
 from netcode.resume import SavedSession
 from netcode.seated import EVENTS_KEPT, ObjectRoom, Room, SeatedRoom
 
@@ -51,17 +51,17 @@ async def connect(
     """A logged-in client, until the block ends.
 
     `server` is host:port, or several with commas between, tried 200 ms apart ("127.0.0.1:7777", or that of `resume`);
-    `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport` is "udp" or "tcp"
-    (frames and inputs over the control channel); `trust` as in `netcode.certificate.client_trust`; `resume` takes up
-    the session of a process that is no more (see `Client.saved`, `Client.resumed_room`). A lost connection is taken up
+    `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport` is how inputs and frames
+    travel, one of `netcode.reach.TRANSPORTS`; `trust` as in `netcode.certificate.client_trust`; `resume` takes up the
+    session of a process that is no more (see `Client.saved`, `Client.resumed_room`). A lost connection is taken up
     again for `reconnect_s` (default: as long as the server keeps the session) unless `reconnect` is false. `rules` are
     games whose own moves are predicted.
 
     Raises OSError when nobody listens, RemoteError when the server refuses (SESSION_GONE: there is nothing to resume),
-    and what `ByteLink.client` raises.
+    and what `netcode.reach.reach` raises.
     """
-    if transport not in ("udp", "tcp"):
-        raise ValueError(f"transport is udp or tcp, not {transport!r}")
+    if transport not in TRANSPORTS:
+        raise ValueError(f"transport is one of {', '.join(TRANSPORTS)}, not {transport!r}")
     server = server or (resume.server if resume is not None else DEFAULT_SERVER)
     places = places_of(server, trust)
     device = secret or (resume.device_secret if resume is not None else secrets.token_bytes(32))

@@ -25,8 +25,9 @@ from netcode.realtime import KEEPALIVE_EVERY_S, PROBE_EVERY_S, ClientEnd
 from netcode.requests import Requests
 from netcode.resume import ConnectionEnded, Redirected
 from netcode.seal import DatagramType, Suite
-from netcode.tcp import ByteLink, LinkClosed
+from netcode.tcp import LinkClosed
 from netcode.udp import DatagramSocket
+from netcode.weblink import Link
 
 ENTER_S = 10.0
 """How long the first answer may take."""
@@ -55,7 +56,7 @@ class Player(Protocol):
 class Connection:
     """One control connection and the datagrams that belong to it."""
 
-    def __init__(self, link: ByteLink, transport: str) -> None:
+    def __init__(self, link: Link, transport: str) -> None:
         self.requests = Requests()
         self.end: ClientEnd
         """The client's end of the realtime channel, once entered."""

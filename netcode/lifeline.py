@@ -282,7 +282,7 @@ class Lifeline:
     ) -> tuple[Connection, messages.Welcome]:
         for _ in range(HOPS_MAX + 1):
             there = places if to is None else [place_of(to.host, to.port, self._places)]
-            connection = Connection(await reach(there, self._nursery), self._transport)
+            connection = Connection(await reach(there, self._nursery, self._transport), self._transport)
             try:
                 return connection, await connection.enter(entry)
             except Redirected as sent:

@@ -14,10 +14,14 @@ import trio
 from netcode.certificate import ClientTrust, client_trust
 from netcode.errors import NetcodeError
 from netcode.tcp import ByteLink
+from netcode.weblink import Link, WebSocketLink
 
 HEDGE_S = 0.2
 """An address that has not answered for so long gets company by the next one."""
 ATTEMPTS = 3
+TRANSPORTS = ("udp", "tcp", "ws", "wss")
+"""How inputs and frames travel: by datagram beside a TCP connection with TLS, over that connection, over a WebSocket
+without TLS (to this machine only) or with it."""
 PLACES_MAX = 16
 
 
@@ -55,22 +59,22 @@ def place_of(redirect_host: str, port: int, places: Sequence[Place]) -> Place:
     return Place(redirect_host, port, client_trust(redirect_host))
 
 
-async def reach(places: Sequence[Place], nursery: trio.Nursery) -> ByteLink:
+async def reach(places: Sequence[Place], nursery: trio.Nursery, transport: str = "tcp") -> Link:
     """A link to whichever address answers first; `nursery` must outlive it. A single address is tried up to ATTEMPTS
     times, overlapped: behind a port that processes share, one that is stopped takes connections and never answers.
 
-    Raises what `ByteLink.client` raises for the first address when none answers.
+    Raises what `ByteLink.client` or `WebSocketLink.client` raises for the first address when none answers.
     """
     if len(places) == 1:
         places = [*places] * ATTEMPTS
-    links: list[ByteLink] = []
+    links: list[Link] = []
     errors: dict[int, Exception] = {}
     failed = trio.Event()
 
     async def attempt(number: int, place: Place) -> None:
         nonlocal failed
         try:
-            link = await ByteLink.client(place.host, place.port, place.trust, nursery)
+            link = await _dial(place, nursery, transport)
         except (OSError, NetcodeError) as error:
             errors[number] = error
             failed.set()
@@ -95,3 +99,10 @@ async def reach(places: Sequence[Place], nursery: trio.Nursery) -> ByteLink:
     if not links:
         raise errors[0]
     return links[0]
+
+
+async def _dial(place: Place, nursery: trio.Nursery, transport: str) -> Link:
+    if transport in ("ws", "wss"):
+        trust = place.trust if transport == "wss" else None
+        return await WebSocketLink.client(place.host, place.port, trust, nursery)
+    return await ByteLink.client(place.host, place.port, place.trust, nursery)

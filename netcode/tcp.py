@@ -20,19 +20,22 @@ import contextlib
 import enum
 import socket
 import ssl
+from collections.abc import Callable
 from types import TracebackType
 
 import trio
 
 from netcode.certificate import CertificateNotTrusted, ClientTrust
-from netcode.errors import NetcodeError
+from netcode.errors import ErrorCode, NetcodeError
+from netcode.pool import LinkPool
+from netcode.sockets import peer_of, take_over
 from netcode.tls import READ_SIZE, Tls, accept, shake_hands
 from netcode.tls import HandshakeFailed as HandshakeFailed
 
 OUTBOX_MAX = 256 * 1024
+"""The default limit in bytes of what the peer has not yet taken beyond the socket's own buffer."""
 BARREN_MAX = 32 * 1024
 """Bytes of TLS records that a peer may send without one that is for us; a record holds 16 KiB."""
-"""The default limit in bytes of what the peer has not yet taken beyond the socket's own buffer."""
 SEND_BUFFER = 128 * 1024
 """What a server lets the system keep for a peer who does not read; by itself that would grow to megabytes."""
 _GOODBYE_S = 1.0
@@ -45,6 +48,7 @@ class CloseReason(enum.StrEnum):
     TOO_SLOW = "the peer reads too slowly"
     RESET = "the connection broke"
     TLS = "the peer broke the TLS protocol"
+    WEBSOCKET = "the peer broke the WebSocket protocol"
 
 
 class LinkClosed(NetcodeError):
@@ -64,27 +68,32 @@ class ByteLink:
 
     __slots__ = (
         "_barren",
+        "_early",
         "_ended",
         "_flushing",
         "_idle",
         "_nursery",
         "_outbox",
         "_outbox_max",
+        "_pooled",
         "_socket",
         "_tls",
         "_undelivered",
         "closed",
         "peer",
         "turn",
+        "unasked",
     )
 
     def __init__(self, sock: socket.socket, tls: Tls | None, nursery: trio.Nursery, outbox_max: int) -> None:
         self.closed: CloseReason | None = None
         """Why the link is closed; None while it is open."""
-        self.peer: tuple[str, int] = _peer_of(sock)
+        self.peer: tuple[str, int] = peer_of(sock)
         """The peer's host and port."""
         self.turn: trio.Lock | None = None
         """While set, `receive` takes it for a moment before it reads: one such link in each pass of the scheduler."""
+        self.unasked = False
+        """Whether the peer was to speak TLS, and does not."""
         self._socket = sock
         self._tls = tls
         self._nursery = nursery
@@ -94,6 +103,8 @@ class ByteLink:
         self._barren = 0  # bytes of TLS records since the last that brought anything
         self._idle: trio.Event | None = None  # somebody waits in `flush`
         self._ended: trio.Event | None = None  # somebody waits in `aclose` for the end that `receive` will see
+        self._pooled: Callable[[], None] | None = None  # ends `deliver`
+        self._early = b""  # what was given back
         # Bytes from the peer wait above the socket, which may not be readable: left over by the last
         # `receive`, or come together with the end of the handshake.
         self._undelivered = tls is not None and tls.incoming.pending > 0
@@ -106,23 +117,27 @@ class ByteLink:
         nursery: trio.Nursery,
         *,
         turn: trio.Lock | None = None,
+        http: bool = False,
         handshake_timeout_s: float = 10.0,
         outbox_max: int = OUTBOX_MAX,
     ) -> ByteLink:
         """Take over an accepted socket and shake hands (`context` None: no TLS). `nursery` must outlive the
-        link. `turn`, shared by all links of a server, lets one handshake in each pass of the scheduler go on.
+        link. `turn`, shared by all links of a server, lets one handshake in each pass of the scheduler go on. With
+        `http`, a peer that seems to begin with an HTTP request is taken without TLS (`unasked`).
 
         Raises `HandshakeFailed`; the socket is then closed.
         """
         try:
-            raw = _take_over(sock, SEND_BUFFER)
+            raw = take_over(sock, SEND_BUFFER)
         except OSError as error:  # reset before we could look at it
             sock.close()
             raise HandshakeFailed(f"the connection broke at once: {error}") from error
         try:
             with trio.fail_after(handshake_timeout_s):
-                link = cls(raw, await accept(raw, context, turn or trio.Lock()), nursery, outbox_max)
-                link.turn = turn
+                tls, said = await accept(raw, context, turn or trio.Lock(), http=http)
+                link = cls(raw, tls, nursery, outbox_max)
+                link.turn, link.unasked = turn, tls is None and context is not None
+                link.unread(said)
                 return link
         except trio.TooSlowError:
             raise HandshakeFailed(f"no TLS handshake within {handshake_timeout_s:g} s") from None
@@ -149,7 +164,7 @@ class ByteLink:
         timeout_s = handshake_timeout_s
         try:
             with trio.fail_after(timeout_s):
-                raw = _take_over((await trio.open_tcp_stream(host, port)).socket)
+                raw = take_over((await trio.open_tcp_stream(host, port)).socket)
                 tls = None if trust is None else Tls(trust.context, False, host)
                 if tls is not None:
                     await shake_hands(raw, tls, trio.Lock())
@@ -177,6 +192,11 @@ class ByteLink:
     def waiting(self) -> int:
         """How many bytes wait in the outbox."""
         return len(self._outbox)
+
+    @property
+    def secure(self) -> bool:
+        """Whether it goes through TLS."""
+        return self._tls is not None
 
     def peer_certificate(self) -> bytes:
         """The peer's certificate as DER; empty when it showed none."""
@@ -219,6 +239,44 @@ class ByteLink:
                 return data
         raise LinkClosed(self.closed or CloseReason.LOCAL)
 
+    def take_overhead(self) -> int:
+        """As that of a WebSocket; a byte stream has none."""
+        return 0
+
+    def unread(self, data: bytes) -> None:
+        """Give back what was received: the next `receive` begins with it."""
+        if data and self.closed is None:
+            self._early = data + self._early
+            self._undelivered = True
+
+    async def deliver(self, take: Callable[[bytes], bool], pool: LinkPool, bytes_max: int = READ_SIZE) -> None:
+        """Have `take` called from the pool with what comes, for as long as it returns True, and then go on with
+        `receive`: at once where there is no pool. `take` must not raise."""
+        await trio.lowlevel.checkpoint()
+        if self._undelivered or self.closed is not None or not pool.available:
+            return
+        done = trio.Event()
+
+        def read() -> None:
+            try:
+                data = self._read(bytes_max)
+            except LinkClosed:  # and `_pooled` was called
+                return
+            if data is not None and not (data and take(data) and not self._undelivered):
+                leave()
+
+        def leave() -> None:
+            pool.remove(self._socket)
+            done.set()
+
+        pool.add(self._socket, read)
+        self._pooled = leave
+        try:
+            await done.wait()
+        finally:
+            self._pooled = None
+            pool.remove(self._socket)
+
     async def until_hung_up(self) -> None:
         """Wait until the peer has gone, for somebody who neither reads nor writes meanwhile; for ever when it says
         something instead."""
@@ -252,14 +310,17 @@ class ByteLink:
         self.closed = reason
         if self._ended is not None:
             self._ended.set()
+        if self._pooled is not None:
+            self._pooled()
         self._outbox = bytearray()
-        self._undelivered = False
+        self._early, self._undelivered = b"", False
         self._wake()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
-    async def aclose(self) -> None:
-        """Say goodbye (TLS close_notify), give the peer a second to take it and to end, then `close`."""
+    async def aclose(self, why: ErrorCode | None = None) -> None:
+        """Say goodbye (TLS close_notify), give the peer a second to take it and to end, then `close`. `why`, which the
+        last message has told, is for links that can say it again."""
         try:
             with contextlib.suppress(LinkClosed, OSError, trio.ClosedResourceError), trio.move_on_after(_GOODBYE_S):
                 if self._tls is not None:
@@ -296,6 +357,10 @@ class ByteLink:
     def _read(self, bytes_max: int) -> bytes | None:
         """What the socket and the TLS layer have now; None for nothing yet, b"" for the end of the stream."""
         tls = self._tls
+        if self._early:
+            early, self._early = self._early[:bytes_max], self._early[bytes_max:]
+            self._undelivered = bool(self._early or (tls and (tls.incoming.pending or tls.object.pending())))
+            return early
         try:
             if tls is None:
                 data = self._socket.recv(bytes_max)
@@ -376,21 +441,3 @@ class ByteLink:
         if self._idle is not None:
             self._idle.set()
             self._idle = None
-
-
-def _take_over(sock: trio.socket.SocketType, send_buffer: int = 0) -> socket.socket:
-    """The raw non-blocking socket of a Trio socket, which is empty afterwards."""
-    raw = socket.socket(fileno=sock.detach())
-    raw.setblocking(False)
-    if send_buffer:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return raw
-
-
-def _peer_of(raw: socket.socket) -> tuple[str, int]:
-    try:
-        host, port = raw.getpeername()[:2]
-    except OSError:  # it has hung up already, as the first `receive` will tell
-        return "", 0
-    return host, port

@@ -72,20 +72,25 @@ class Tls:
         return self.outgoing.read()
 
 
-async def accept(raw: socket.socket, context: ssl.SSLContext | None, turn: trio.Lock) -> Tls | None:
+async def accept(
+    raw: socket.socket, context: ssl.SSLContext | None, turn: trio.Lock, *, http: bool = False
+) -> tuple[Tls | None, bytes]:
     """The server's half of a handshake, begun when the peer speaks (`context` None: no TLS); closes `raw` on any
-    failure. `turn` is shared by all links of the server."""
+    failure. `turn` is shared by all links of the server. With `http`, who begins like an HTTP request gets no TLS, and
+    what it has said is given with that: no record of TLS begins so."""
     if context is None:
-        return None
+        return None, b""
     try:
         said = await _receive_some(raw, turn)
     except BaseException:
         raw.close()
         raise
+    if http and said.startswith(b"G"):
+        return None, said
     tls = Tls(context, True)
     tls.incoming.write(said)
     await shake_hands(raw, tls, turn)
-    return tls
+    return tls, b""
 
 
 async def shake_hands(raw: socket.socket, tls: Tls, turn: trio.Lock) -> None:

@@ -37,7 +37,7 @@ try:
 except ImportError:  # no compiled part for this machine
     from websockets.utils import apply_mask
 
-PATH = "/ws"
+PATH = "/"
 SUBPROTOCOL = Subprotocol("holdfast.1")
 """With the version of `netcode.control`."""
 MESSAGE_MAX = messages.MESSAGE_MAX + 5

@@ -22,10 +22,13 @@ from netcode.control import message_bytes
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.limits import Buckets, HalfOpen
 from netcode.messages import Message
+from netcode.origin import UpgradePolicy
+from netcode.pool import LinkPool
 from netcode.seal import Suite
 from netcode.server_end import Channel, ServerEnd
 from netcode.session import Session, SessionTable, secret_hash
 from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.weblink import Link, WebSocketLink
 from profiles import ProfileInputError, Profiles, ProfileStoreError
 from server.limits import Limits
 from server.lobby import Lobby
@@ -39,6 +42,8 @@ PROFILE_SLICE = ("rating", "xp", "matches", "wins")
 """What a game is told of a player who joins; journaled with the join."""
 HALF_OPEN_MAX = 1024
 """Connections that have not logged in; one more ends the oldest of them."""
+PING_AFTER_S = 3.0
+"""A WebSocket that nothing was heard of for so long is pinged: a browser answers also for a page that sleeps."""
 RESUMES_A_SECOND, RESUMES_AT_ONCE = 2.0, 16
 """How often one session may be taken up again."""
 SUITE = Suite.AES_256_GCM
@@ -60,6 +65,8 @@ class Door:
         metrics: Metrics,
         limits: Limits,
         tls: ssl.SSLContext,
+        upgrades: UpgradePolicy,
+        pool: LinkPool,
         udp_port: int,
         resume_s: float,
         nursery: trio.Nursery,
@@ -68,6 +75,7 @@ class Door:
         self._registry, self._tenure = registry, tenure
         self._metrics, self._limits = metrics, limits
         self._tls = tls
+        self.upgrades, self.pool = upgrades, pool
         self._udp_port = udp_port
         self._resume_s = resume_s
         self._nursery = nursery
@@ -93,17 +101,17 @@ class Door:
             self._limits.disconnected(host)
 
     async def _serve(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
-        visitor = Visitor(self, scope)
         evicted = self.half_open.add(scope)
         if evicted is not None:
             evicted.cancel()
             self._limits.counters.half_open += 1
         try:
             link = await ByteLink.server(
-                stream.socket, self._tls, self._nursery, turn=self._turn, handshake_timeout_s=LOGIN_S
+                stream.socket, self._tls, self._nursery, turn=self._turn, http=True, handshake_timeout_s=LOGIN_S
             )
+            visitor = Visitor(self, scope, link)
             try:
-                await visitor.run(link)
+                await visitor.run()
                 async with self._turn:  # a thousand who hang up at once do not make a tick wait for all of them
                     pass
             finally:
@@ -111,14 +119,14 @@ class Door:
                 if scope.cancel_called:
                     link.close()
                 with trio.CancelScope(shield=True):
-                    await link.aclose()
+                    await visitor.link.aclose(visitor.told)
         except HandshakeFailed:
             return
         finally:
             stream.socket.close()
-            visitor.settled()
+            self.half_open.settle(scope)
 
-    async def log_in(self, link: ByteLink, login: messages.Login) -> Session:
+    async def log_in(self, link: Link, login: messages.Login) -> Session:
         """Log a guest in and open a session; raises ProtocolError."""
         self._may_enter(link)
         try:
@@ -150,7 +158,7 @@ class Door:
         self._welcome(session, keys, login.ref, secret, self._lobby.held.room_of(session.account) or room)
         return session
 
-    async def resume(self, link: ByteLink, request: messages.Resume) -> Session | messages.Redirect:
+    async def resume(self, link: Link, request: messages.Resume) -> Session | messages.Redirect:
         """Take a session up again under fresh keys, or tell where its room is; raises ProtocolError."""
         self._may_enter(link)
         try:
@@ -193,7 +201,7 @@ class Door:
         self._lobby.resumed(session, (request.event_tick, request.event_index))
         return session
 
-    async def _locate(self, link: ByteLink, room: str, above: int) -> Elsewhere | str:
+    async def _locate(self, link: Link, room: str, above: int) -> Elsewhere | str:
         """Where a room is, however long that takes; raises LinkClosed when the player does not wait for it."""
         found: Elsewhere | str | None = None
 
@@ -216,7 +224,7 @@ class Door:
             raise LinkClosed(CloseReason.RESET)
         return found
 
-    def _adopt(self, record: SessionRecord, end: ServerEnd, link: ByteLink, now: float) -> Session:
+    def _adopt(self, record: SessionRecord, end: ServerEnd, link: Link, now: float) -> Session:
         """A session that another node has served so far."""
         session = Session(
             record.session,
@@ -239,7 +247,7 @@ class Door:
             same = replaced.account == session.account
             self.end(replaced, LOGGED_IN_ELSEWHERE if same else MADE_WAY)
 
-    def _may_enter(self, link: ByteLink) -> None:
+    def _may_enter(self, link: Link) -> None:
         if self.closing:
             raise ProtocolError(ErrorCode.SHUTTING_DOWN, "this server is shutting down")
         if not self._limits.may_log_in(link.peer[0], trio.current_time()):
@@ -286,9 +294,9 @@ class Door:
         if error is not None:
             self._say_goodbye(session.link, error)
 
-    def _say_goodbye(self, link: ByteLink, error: ProtocolError) -> None:
+    def _say_goodbye(self, link: Link, error: ProtocolError) -> None:
         link.write(message_bytes(messages.Error.of(error, fatal=True)))
-        self._nursery.start_soon(link.aclose)
+        self._nursery.start_soon(link.aclose, error.code)
 
     async def watch(self, idle_s: float) -> None:
         """Give up sessions that fell silent, were not resumed in time, or grew too old, for ever."""
@@ -296,6 +304,8 @@ class Door:
             await trio.sleep(1.0)
             await self._relief.look(len(self.half_open) + len(self._sessions))
             now = trio.current_time()
+            for session in self._sessions.silent(now, min(PING_AFTER_S, idle_s / 2)):
+                _listen_for(session)
             for session in self._sessions.silent(now, idle_s):
                 self.lose(session, ProtocolError(ErrorCode.TIMED_OUT, f"not heard for {idle_s:g} s"))
             for session in self._sessions.expired(now, self._resume_s):
@@ -346,9 +356,20 @@ class Door:
         """A link was closed because its peer did not read."""
         self._metrics.links_too_slow += 1
 
-    def speaks_for(self, session: Session, link: ByteLink) -> bool:
+    def count_refused_upgrade(self) -> None:
+        """A request to open a WebSocket was refused."""
+        self._limits.counters.upgrades += 1
+
+    def speaks_for(self, session: Session, link: Link) -> bool:
         """Whether the session has not ended, and this is its connection."""
         return not session.ended and session.link is link and session.lost_at is None
+
+
+def _listen_for(session: Session) -> None:
+    """A WebSocket that was not heard for a while: has it answered the last ping? And another one."""
+    if isinstance(session.link, WebSocketLink):
+        session.heard_at = max(session.heard_at, session.link.ponged_at)
+        session.link.ping()
 
 
 def _host_of(stream: trio.SocketStream) -> str:

@@ -54,6 +54,8 @@ class LimitCounters:
     """Requests beyond the rate of their session."""
     pauses: int = 0
     """Requests and reads after which a session was not read from for a while."""
+    upgrades: int = 0
+    """Requests to open a WebSocket that were refused."""
 
 
 class Limits:

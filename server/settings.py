@@ -212,6 +212,19 @@ class Settings:
     limit_loopback: bool = setting(
         False, "Whether the limits by address hold for this machine, too: true or false.", yes_no, metavar="true|false"
     )
+    allow_origin: str = setting(
+        "",
+        "Origins of web pages that may play here, besides those of this host: https://a.example,https://b.example; "
+        "* for all.",
+        optional_text,
+        shown="this host's",
+    )
+    plain_ws: bool = setting(
+        False,
+        "Whether WebSockets without TLS are taken from other machines, too: behind a proxy that does TLS.",
+        yes_no,
+        metavar="true|false",
+    )
     tls_cert: Path | None = setting(
         None,
         "Certificate chain (PEM); a development certificate is made when not given.",

@@ -1,6 +1,9 @@
 """One control connection, from the end of its handshake to the goodbye.
 
-    Hello ─► Login / Resume ─► requests, acts, realtime packets … ─► end of stream / silence / fault
+    (upgrade ─►) Hello ─► Login / Resume ─► requests, acts, realtime packets … ─► end of stream / silence / fault
+
+Whoever is logged in is read by the pool: what it says a few thousand times a second between all, realtime packets, is
+handled there at once; for anything else this task takes over until it is answered.
 
 A fault of the peer costs exactly its connection: a typed, fatal error is written and it is closed. A peer that does not
 read is closed as too slow by its link; one that does not log in within LOGIN_S is closed, too. One that asks for too
@@ -22,6 +25,7 @@ from netcode.seal import DatagramType
 from netcode.server_end import Channel
 from netcode.session import Session
 from netcode.tcp import ByteLink, CloseReason, LinkClosed
+from netcode.weblink import Link, UpgradeRefused, WebSocketLink, asks_for_http
 
 if TYPE_CHECKING:
     from server.door import Door
@@ -43,94 +47,145 @@ class Redirected(Exception):
 class Visitor:
     """One control connection."""
 
-    def __init__(self, door: Door, scope: trio.CancelScope) -> None:
+    def __init__(self, door: Door, scope: trio.CancelScope, link: ByteLink) -> None:
+        self.link: Link = link
+        """The connection; a WebSocket once the peer has asked for it."""
+        self.told: ErrorCode | None = None
+        """The fatal error that the peer was told."""
         self._door = door
         self._scope = scope
-        self._link: ByteLink
         self._channel = ControlChannel(server=True)
         self._session: Session | None = None
         self._pause_s = 0.0
+        self._left: list[Message | bytes] = []  # what the pool could not handle
+        self._fault: Exception | None = None  # that the pool met
 
-    async def run(self, link: ByteLink) -> None:
+    async def run(self) -> None:
         """Serve the connection until it ends."""
-        self._link = link
+        link = self.link
         try:
             with trio.move_on_after(LOGIN_S) as patience:
+                if isinstance(link, ByteLink) and await asks_for_http(link):
+                    self.link = link = WebSocketLink(link)
+                    await link.accept(self._door.upgrades)
                 unknown = 0
                 while data := await link.receive():
                     if self._session is None and (unknown := unknown + len(data)) > UNKNOWN_BYTES_MAX:
                         raise ProtocolError(ErrorCode.TOO_LARGE, f"{UNKNOWN_BYTES_MAX} bytes and no log-in")
-                    await self._take(data)
-                    if self._session is not None and patience.deadline != float("inf"):
+                    self._charge(len(data))
+                    await self._handle(self._channel.receive_data(data))
+                    if self._session is not None:
                         self.settled()
                         link.turn = None
                         patience.deadline = float("inf")
+                        await self._be_read(link)
             if patience.cancelled_caught:
                 raise ProtocolError(ErrorCode.TIMED_OUT, f"no log-in within {LOGIN_S:g} s")
         except Redirected:
             log.debug("session_redirected", peer=link.peer[0])
         except ProtocolError as error:
             log.info("session_refused", code=error.code.wire_name, reason=str(error), peer=link.peer[0])
-            link.write(message_bytes(messages.Error.of(error, fatal=True)))
-        except LinkClosed:
-            if link.closed is CloseReason.TOO_SLOW:
+            self._tell(error)
+        except UpgradeRefused as error:
+            self._door.count_refused_upgrade()
+            log.info("upgrade_refused", reason=str(error), peer=link.peer[0])
+        except LinkClosed as ended:
+            if ended.reason is CloseReason.TOO_SLOW:
                 self._door.count_too_slow()
                 log.info("link_too_slow", peer=link.peer[0])
+            elif isinstance(link, WebSocketLink) and link.fault:
+                log.info("websocket_broken", reason=link.fault, peer=link.peer[0])
         except Exception:  # ours, and still no reason to end everybody's game
             log.exception("session_failed", peer=link.peer[0])
-            internal = ProtocolError(ErrorCode.INTERNAL, "the server failed on this session; log in again")
-            link.write(message_bytes(messages.Error.of(internal, fatal=True)))
+            self._tell(ProtocolError(ErrorCode.INTERNAL, "the server failed on this session; log in again"))
 
     def settled(self) -> None:
         """The connection is half open no more."""
         self._door.half_open.settle(self._scope)
 
-    async def _take(self, data: bytes) -> None:
+    def _tell(self, error: ProtocolError) -> None:
+        self.told = error.code
+        self.link.write(message_bytes(messages.Error.of(error, fatal=True)))
+
+    def _charge(self, count: int) -> None:
+        """Have the session pay for bytes that came; `_handle` waits, where it has used its budget up."""
+        if self._session is not None:
+            count += self.link.take_overhead()
+            self._pause_s = max(self._pause_s, self._session.budget.take_bytes(count, trio.current_time()))
+
+    async def _handle(self, items: list[Message | bytes]) -> None:
         """Handle what came; then wait, where the session has used its budget up: TCP slows the peer down."""
-        for number, item in enumerate(self._channel.receive_data(data)):
-            if self._link.closed is not None:
+        for number, item in enumerate(items):
+            if self.link.closed is not None:
                 return
             if number and (number % PACKETS_AT_ONCE == 0 or not isinstance(item, bytes)):
                 await trio.lowlevel.checkpoint()
             await self._receive(item)
-        if self._session is not None:
-            self._pause_s = max(self._pause_s, self._session.budget.take_bytes(len(data), trio.current_time()))
         if self._pause_s:
             await trio.sleep(self._pause_s)
             self._pause_s = 0.0
+
+    async def _be_read(self, link: Link) -> None:
+        """Leave the link to the pool until there is something for this task."""
+        await link.deliver(self._take, self._door.pool)
+        if self._fault is not None:
+            raise self._fault
+        items, self._left = self._left, []
+        await self._handle(items)
+
+    def _take(self, data: bytes) -> bool:
+        """The pool has read: handle realtime packets, and leave all else to the task; whether there is nothing else."""
+        session, done = self._session, 0
+        assert session is not None
+        try:
+            items = self._channel.receive_data(data)
+            self._charge(len(data))
+            if len(items) <= PACKETS_AT_ONCE:
+                for item in items:
+                    if not isinstance(item, bytes):
+                        break
+                    self._receive_packet(session, item)
+                    done += 1
+            self._left = items[done:]
+        except Exception as error:
+            self._fault = error
+        return not (self._left or self._pause_s or self._fault)
 
     async def _receive(self, item: Message | bytes) -> None:
         session = self._session
         if isinstance(item, messages.Hello):
             hello = messages.Hello(ref=item.ref, protocol=PROTOCOL, agent="holdfast server")
-            self._link.write(message_bytes(hello))
+            self.link.write(message_bytes(hello))
         elif isinstance(item, messages.Login):
-            self._session = await self._door.log_in(self._link, item)
+            self._session = await self._door.log_in(self.link, item)
             self._channel.logged_in()
         elif isinstance(item, messages.Resume):
-            found = await self._door.resume(self._link, item)
+            found = await self._door.resume(self.link, item)
             if isinstance(found, messages.Redirect):
-                self._link.write(message_bytes(found))
+                self.link.write(message_bytes(found))
                 raise Redirected
             self._session = found
             self._channel.logged_in()
         elif session is None:
             assert isinstance(item, messages.Ping)
-            self._link.write(message_bytes(messages.Pong(ref=item.ref, time_us=item.time_us)))
-        elif self._door.speaks_for(session, self._link):  # else: ended by us, and the peer has not noticed yet
+            self.link.write(message_bytes(messages.Pong(ref=item.ref, time_us=item.time_us)))
+        elif isinstance(item, bytes):
+            self._receive_packet(session, item)
+        elif self._door.speaks_for(session, self.link):  # else: ended by us, and the peer has not noticed yet
             session.heard_at = trio.current_time()
-            if isinstance(item, bytes):
-                self._receive_realtime(session, item)
-            elif isinstance(item, messages.Act):
+            if isinstance(item, messages.Act):
                 if session.seat is not None:  # else: on its way when the seat was lost
                     session.seat.act(item.seq, item.data)
             else:
                 await self._answer(session, item)
 
-    def _receive_realtime(self, session: Session, packet: bytes) -> None:
+    def _receive_packet(self, session: Session, packet: bytes) -> None:
+        if not self._door.speaks_for(session, self.link):
+            return
+        session.heard_at = now = trio.current_time()
         if packet[:1] != _INPUT:
             raise ProtocolError(ErrorCode.BAD_MESSAGE, "no realtime packet that a client sends")
-        if not session.end.take_packet(len(packet), trio.current_time()):
+        if not session.end.take_packet(len(packet), now):
             return
         session.end.channel = Channel.CONTROL
         if session.seat is not None:
@@ -149,10 +204,10 @@ class Visitor:
         except ProtocolError as error:  # a refusal, not a fault: the session goes on
             answer = messages.Error.of(error, message.ref)
         if answer is not None:
-            self._link.write(message_bytes(answer))
+            self.link.write(message_bytes(answer))
 
     def gone(self) -> None:
         """The connection has ended, whoever ended it."""
         self.settled()
-        if self._session is not None and self._door.speaks_for(self._session, self._link):
+        if self._session is not None and self._door.speaks_for(self._session, self.link):
             self._door.lose(self._session)

@@ -32,7 +32,8 @@ BELOW = {
 """Folder → the folders that it may import."""
 
 IMPURE_NETCODE = {
-    *("certificate", "client", "connection", "lifeline", "mmsg", "presence", "reach", "seated", "tcp", "tls", "udp")
+    *("certificate", "client", "connection", "lifeline", "mmsg", "pool", "presence", "reach", "seated", "sockets"),
+    *("tcp", "tls", "udp", "weblink"),
 }
 PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.report"}
 

@@ -104,7 +104,8 @@ async def serve(folder: str) -> None:
         async with trio.open_nursery() as nursery:
 
             async def keep(raw: socket.socket) -> None:
-                kept.append((raw, await accept(raw, context, turn)))
+                tls, _ = await accept(raw, context, turn)
+                kept.append((raw, tls))
 
             while True:
                 await trio.lowlevel.wait_readable(listener)

@@ -18,6 +18,7 @@ from bots.report import Tally
 from bots.run import CannotRun, run_bots
 from holdfast.cli import main
 from netcode.errors import ErrorCode, RemoteError
+from netcode.tcp import ByteLink
 from tests.bots.serving import node, serving
 
 
@@ -105,6 +106,7 @@ async def test_bots_whose_connections_break_are_back_with_exact_books(tmp_path: 
         await crew.ready.wait()
         for _ in range(2):
             for bot in crew.bots:
+                assert isinstance(bot.link, ByteLink)
                 bot.link._socket.shutdown(socket.SHUT_RDWR)
             while not all(bot.trouble for bot in crew.bots):
                 await trio.lowlevel.checkpoint()

@@ -292,6 +292,6 @@ async def test_what_the_caller_raises_comes_out_as_it_is() -> None:
 
 
 async def test_a_transport_that_is_none() -> None:
-    with pytest.raises(ValueError, match="udp or tcp"):
+    with pytest.raises(ValueError, match="udp, tcp, ws, wss"):
         async with connect(transport="smoke"):
             pass

@@ -10,7 +10,7 @@ import trio
 
 from netcode.errors import NetcodeError
 from netcode.reach import PLACES_MAX, parse_address, places_of, reach
-from netcode.tcp import ByteLink
+from netcode.weblink import Link
 from tests.netcode.scripted import HOST, Stage, listening
 
 
@@ -35,7 +35,7 @@ async def closed() -> str:
 
 
 @contextlib.asynccontextmanager
-async def reached(server: str) -> AsyncIterator[ByteLink]:
+async def reached(server: str) -> AsyncIterator[Link]:
     async with trio.open_nursery() as nursery:
         link = await reach(places_of(server), nursery)
         yield link

@@ -231,7 +231,7 @@ REQUEST = {
 }
 
 
-def request(line: str = "GET /ws HTTP/1.1", **changes: str | None) -> bytes:
+def request(line: str = "GET / HTTP/1.1", **changes: str | None) -> bytes:
     headers = {**REQUEST, **{name.replace("_", "-"): value for name, value in changes.items()}}
     told = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value is not None)
     return f"{line}\r\n{told}\r\n".encode()
@@ -261,13 +261,13 @@ def test_the_example_of_the_rfc() -> None:
     ("head", "status"),
     [
         (request(), 101),
-        (request("GET /ws?room=r HTTP/1.1"), 101),
+        (request("GET /?room=r HTTP/1.1"), 101),
         (request(Sec_WebSocket_Extensions="permessage-deflate"), 101),
         (request(Sec_WebSocket_Protocol="holdfast.9, holdfast.1"), 101),
-        (request("GET / HTTP/1.1"), 404),
-        (request("GET http://127.0.0.1/ws HTTP/1.1"), 404),
-        (request("GET /ws HTTP/1.0"), 505),
-        (request("GET /ws"), 400),
+        (request("GET /elsewhere HTTP/1.1"), 404),
+        (request("GET http://127.0.0.1/ HTTP/1.1"), 404),
+        (request("GET / HTTP/1.0"), 505),
+        (request("GET /"), 400),
         (request(Upgrade=None), 426),
         (request(Connection="keep-alive"), 426),
         (request(Upgrade="h2c"), 426),
@@ -278,16 +278,16 @@ def test_the_example_of_the_rfc() -> None:
         (request(Sec_WebSocket_Protocol="holdfast.2"), 400),
         (request(Host=None), 400),
         (request(Host="a, b"), 400),
-        (request(Host="127.0.0.1/ws"), 400),
+        (request(Host="127.0.0.1/x"), 400),
         (request(Host="evil.example"), 421),
         (request(Origin="https://evil.example"), 403),
         (request(Origin="null"), 403),
         (request(Origin="http://127.0.0.1:8080"), 101),
-        (b"GET /ws HTTP/1.1\r\nHost x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost x\r\n\r\n", 400),
         (b"GET \xff\xfe\r\n\r\n", 400),
         (request().replace(b"\r\n\r\n", b"\r\nHost: localhost\r\n\r\n"), 400),
         (request(Origin="http://127.0.0.1").replace(b"\r\n\r\n", b"\r\nOrigin: null\r\n\r\n"), 400),
-        (b"GET /ws HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
         (b"GET /" + b"x" * (HEAD_MAX + 100) + b" HTTP/1.1\r\n\r\n", 414),
     ],
 )
