@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import sys
 import tempfile
@@ -28,7 +29,7 @@ import attrs
 import click
 
 from holdfast.demo.keys import single_keys
-from holdfast.demo.launch import server_process
+from holdfast.demo.launch import free_port, server_process
 from holdfast.options import settings_options
 from server.settings import Settings
 
@@ -49,9 +50,15 @@ from server.settings import Settings
     metavar="SECONDS",
     help="When a node is killed by itself, once; 0: never.",
 )
+@click.option(
+    "--page", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port of the page, where it is free."
+)
+@click.option("--open/--no-open", "show", default=None, help="Open the page in a browser; where there is a desktop.")
 @settings_options("game", "tick_hz", "options")
-def demo(settings: Settings, players: int, seconds: float, nodes: int, kill_after: float) -> int:
-    """Server and bots in one terminal, with a live view. `k` kills a node: its rooms go on in the others.
+def demo(
+    settings: Settings, players: int, seconds: float, nodes: int, kill_after: float, page: int, show: bool | None
+) -> int:
+    """Server, bots and a page to play on, with a live view. `k` kills a node: its rooms go on in the others.
 
     Ctrl-C ends it and leaves nothing behind.
 
@@ -66,7 +73,7 @@ def demo(settings: Settings, players: int, seconds: float, nodes: int, kill_afte
         stop = stack.enter_context(Stop())
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-demo-")))
         keys = sys.stdin.isatty() and sys.stdout.isatty() and stack.enter_context(single_keys(sys.stdin.fileno()))
-        server = stack.enter_context(server_process(settings, data, nodes))
+        server = stack.enter_context(server_process(settings, data, nodes, free_port(page)))
         import trio
 
         from bots.run import CannotRun
@@ -81,6 +88,7 @@ def demo(settings: Settings, players: int, seconds: float, nodes: int, kill_afte
             seconds=seconds,
             kill_after_s=kill_after,
             keys=keys,
+            show=has_desktop() if show is None else show,
         )
         try:
             with only_errors():
@@ -96,6 +104,13 @@ def demo(settings: Settings, players: int, seconds: float, nodes: int, kill_afte
     for line in filter(None, [*end.kills, f"{end.played} bots played" if end.played else "no bot played"]):
         click.echo(line)
     return 1 if failed or end.errors else 0
+
+
+def has_desktop() -> bool:
+    """Whether somebody sits in front of this machine's own screen."""
+    if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 @attrs.define

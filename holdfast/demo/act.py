@@ -109,6 +109,16 @@ class Cluster:
         picture.note = ""
         return self.kills.hit(victim.node, victim.incarnation, epochs, now)
 
+    def died(self, node: str, incarnation: str) -> Kill | None:
+        """The log says that a node was ended by a signal: a kill by the page, where it is none of ours."""
+        if any(kill.fault.incarnation == incarnation for kill in self.kills.all):
+            return None
+        now, rooms = trio.current_time(), self.picture.rooms.values()
+        self.picture.killed(node, now)
+        return self.kills.hit(
+            node, incarnation, {room.id: room.epoch for room in rooms if room.owner == incarnation}, now
+        )
+
     # -- ask -----------------------------------------------------------------------------------------------------------
 
     async def keep_asking(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,10 +29,13 @@ STOP_S = 20.0
 
 
 @contextlib.contextmanager
-def server_process(settings: Settings, data: Path, nodes: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """A server as a child process; when the block ends, it and all its nodes have ended."""
+def server_process(
+    settings: Settings, data: Path, nodes: int = 1, http_port: int = -1
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server as a child process, whose page may kill nodes; when the block ends, it and all its nodes have ended."""
     command = [sys.executable, "-m", "holdfast", "serve", "--host", "127.0.0.1", "--port", "0", "--data", str(data)]
     command += ["--nodes", str(nodes), "--game", settings.game, "--log-format", "json", "--log-level", "info"]
+    command += ["--http-port", str(http_port), "--http-kill", "true"]
     if settings.tick_hz is not None:
         command += ["--tick-hz", str(settings.tick_hz)]
     for key, value in settings.options.items():
@@ -60,6 +64,17 @@ def server_process(settings: Settings, data: Path, nodes: int = 1) -> Iterator[s
             end_nodes(data)
         assert process.stderr is not None
         process.stderr.close()
+
+
+def free_port(wanted: int) -> int:
+    """This port of loopback where nobody has it, else 0, which takes another."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
 
 
 def end_nodes(data: Path) -> None:

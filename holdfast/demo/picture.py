@@ -113,6 +113,8 @@ class Picture:
 
     def __init__(self, address: str = "", bots: int = 0) -> None:
         self.address = address
+        self.page = ""
+        """Where a browser finds the page, with the token that it shows."""
         self.bots = bots
         self.tick_hz = 0
         self.playing = 0

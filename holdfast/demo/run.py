@@ -3,7 +3,7 @@
 log ─► nodes serve ─► bots join ─► all play ─► … ─► seconds are over, q, Ctrl-C
           │                          └─ a kill by itself, once
           └─ look, four times a second ─► Picture, Kills ─► terminal, or lines
-             keys ─► kill
+             keys, page ─► kill
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from cluster.errors import ClusterError
 from cluster.sqlite import SqliteStore
 from holdfast.demo.act import Cluster
 from holdfast.demo.keys import read_keys
-from holdfast.demo.kills import Kills
+from holdfast.demo.kills import Kill, Kills
 from holdfast.demo.launch import listen, server_log, server_port
 from holdfast.demo.picture import Picture
 from holdfast.demo.view import draw, moved_line, status
@@ -59,6 +60,8 @@ class Told:
     """0: nothing is killed by itself."""
     keys: bool
     """Whether the terminal gives single keys."""
+    show: bool
+    """Whether the page is opened in a browser."""
 
 
 async def run_demo(told: Told, end: End, stop: Stop) -> None:
@@ -117,6 +120,9 @@ class Demo:
             raise CannotRun(f"the server did not start within {START_S:g} s") from None
         nursery.start_soon(listen, log, told.server, self._hear)
         self.picture.address = f"127.0.0.1:{port}"
+        self._say(f"play and watch in a browser: {self.picture.page}")
+        if self.told.show:
+            nursery.start_soon(self._open_page)
         plan = Plan(server=self.picture.address, players=told.players, seconds=told.seconds or FOREVER_S)
         if told.nodes > 1:
             plan = attrs.evolve(plan, rooms_of=ROOMS_OF)
@@ -134,6 +140,9 @@ class Demo:
         self.end.played = told.players - tally.idle
         self.end.errors = "; ".join(f"{count} x {kind.replace('_', ' ')}" for kind, count in tally.errors.items())
 
+    async def _open_page(self) -> None:
+        await trio.to_thread.run_sync(webbrowser.open, self.picture.page, abandon_on_cancel=True)
+
     def _count(self) -> None:
         """For the last lines."""
         if self.crew is not None and not self.end.played:  # it was ended
@@ -144,6 +153,11 @@ class Demo:
     def _hear(self, entry: dict[str, Any]) -> None:
         before = {name: node.life for name, node in self.picture.nodes.items() if node.state == "alive"}
         self.picture.heard(entry, trio.current_time())
+        if entry.get("event") == "node_died":
+            self._say_kill(self.cluster.died(entry["node"], entry["incarnation"]))
+        if entry.get("event") == ("nodes_started" if self.told.nodes > 1 else "node_started"):
+            token = (self.told.data / "http.token").read_text(encoding="ascii").strip()
+            self.picture.page = f"http://127.0.0.1:{entry['http_port']}/#token={token}"
         for name, node in self.picture.nodes.items():
             if node.state == "alive" and node.life > 1 and before.get(name) != node.life:
                 self._say(f"{name} is alive again (life {node.life}, pid {node.pid})")
@@ -226,6 +240,8 @@ class Demo:
     async def _kill(self, name: str) -> None:
         async with self._killing:
             with contextlib.suppress(ClusterError):
-                kill = await self.cluster.kill(name)
-                if kill is not None:
-                    self._say(kill.struck())
+                self._say_kill(await self.cluster.kill(name))
+
+    def _say_kill(self, kill: Kill | None) -> None:
+        if kill is not None:
+            self._say(kill.struck())

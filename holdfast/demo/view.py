@@ -68,7 +68,12 @@ def _head(picture: Picture, nodes: int, now: float, width: int) -> list[Renderab
     flows = Text("frames seen ", "dim")
     flows.append_text(_strip(picture, max(10, min(CELLS_MAX, width - 64))))
     flows.append(f"  {rates(picture)}")
-    return [_cut(title), _cut(flows)]
+    lines: list[RenderableType] = [_cut(title), _cut(flows)]
+    if picture.page:
+        page = Text.assemble("play and watch: ", (picture.page, f"bold cyan link {picture.page}"))
+        page.no_wrap, page.overflow = True, "fold"
+        lines.insert(1, page)
+    return lines
 
 
 def _age(picture: Picture, now: float) -> float:

@@ -37,7 +37,6 @@ COUNTED = {
     "inputs_applied": ("inputs_applied", "Inputs of players that ticks have applied."),
     "inputs_malformed": ("inputs_malformed", "Input packets that made no sense."),
     "datagrams_truncated": ("datagrams_truncated", "Datagrams longer than any of ours."),
-    "datagrams_unknown": ("datagrams_unknown", "Datagrams for no connection of this node."),
     "links_too_slow": ("links_too_slow", "Control links closed because their peer did not read."),
     "sessions_opened": ("sessions_opened", "Sessions opened by a log-in."),
     "sessions_lost": ("sessions_lost", "Times that a session lost its connection."),

@@ -171,6 +171,7 @@ def player_line(site: Site, session: Session) -> dict[str, Any]:
     """A player in a list. Nothing of it lets anybody in."""
     seat = session.seat
     now = trio.current_time()
+    heard_at = session.heard_at if session.lost_at is not None else max(session.heard_at, session.end.heard_at)
     return {
         "session": session.id,
         "account": session.account,
@@ -179,7 +180,6 @@ def player_line(site: Site, session: Session) -> dict[str, Any]:
         "room": seat.room if isinstance(seat, Occupant) else "",
         "seat": seat.seat if isinstance(seat, Occupant) else -1,
         "connected": session.lost_at is None,
-        "by_datagram": bool(session.by_datagram),
         "age_s": round(now - session.opened_at, 1),
-        "silent_s": round(max(0.0, now - max(session.heard_at, session.end.heard_at)), 1),
+        "silent_s": round(max(0.0, now - heard_at), 1),
     }

@@ -57,7 +57,6 @@ PLAYER = shape(
     room={**TEXT, "description": "empty: in none"},
     seat={**WHOLE, "description": "-1: in none"},
     connected=YES_NO,
-    by_datagram=YES_NO,
     age_s=NUMBER,
     silent_s=NUMBER,
 )

@@ -107,6 +107,7 @@ def test_when_nobody_reads_any_more_it_ends_without_a_traceback(tmp_path: Path) 
         cwd=ROOT,
     )
     assert process.stdout is not None
+    assert b" http://127.0.0.1:" in process.stdout.readline()
     assert b" on 2 nodes (" in process.stdout.readline()
     process.stdout.close()
     _, errors = process.communicate()
