@@ -152,6 +152,9 @@ class Session:
         """A run that other programs did not disturb, or the last of several that they did."""
         for _ in range(AGAIN + 1):
             done = run(peer, players, self.seconds, self.cores, self.installed)
+            if done.failure:
+                self.warnings.append(f"{peer.name} with {players} players: {done.failure}")
+                self._note(f"  {done.failure}")
             if not self._disturbed(done):
                 return done
             self.discarded += 1

@@ -64,6 +64,13 @@ PEERS = (
         "encrypted UDP, journal and gate on; deltas for each client's own acknowledged frame; the whole arena game",
     ),
     Peer(
+        "holdfast-walk",
+        None,
+        ("--tick-hz", "20", "--game", "benchmarks.walk:Walk"),
+        1000,
+        "encrypted UDP, journal and gate on; deltas for each client's own acknowledged frame; a world as the peers'",
+    ),
+    Peer(
         "colyseus-messages",
         "colyseus-messages",
         ("colyseus.mjs", "messages", "timer"),
@@ -155,17 +162,19 @@ def _holdfast(peer: Peer, players: int, seconds: float, cores: Cores) -> tuple[d
 def _other(peer: Peer, players: int, seconds: float, cores: Cores, installed: Installed) -> tuple[dict[str, Any], str]:
     with (
         tempfile.TemporaryDirectory(prefix="holdfast-peers-") as folder,
-        _serving(peer, cores, installed, folder) as at,
+        _serving(peer, cores, installed, folder) as (port, serving),
     ):
-        port, pid = at
         window = ["--dialect", str(peer.dialect), "--players", str(players), "--seconds", str(seconds)]
-        command = [sys.executable, "-m", "benchmarks.peers.swarm", "--port", str(port), "--pid", str(pid), *window]
+        whom = ["--port", str(port), "--pid", str(serving.pid)]
+        command = [sys.executable, "-m", "benchmarks.peers.swarm", *whom, *window]
         limit_s = START_S + players / JOIN_PER_S + seconds * 2
         with _started(command, cores.bots, folder, "swarm", dict(os.environ)) as (swarm, said, complained):
             try:
                 code = swarm.wait(limit_s)
             except subprocess.TimeoutExpired:
                 return {}, f"the players were not all there after {limit_s:.0f} s"
+        if (died := serving.poll()) is not None:
+            return {}, f"the server ended with code {died}: {_last_line(Path(folder, 'server.err'))}"
         if code == 1 and not said.read_text().strip():
             return {}, _last_line(complained)
         if code:
@@ -175,8 +184,10 @@ def _other(peer: Peer, players: int, seconds: float, cores: Cores, installed: In
 
 
 @contextlib.contextmanager
-def _serving(peer: Peer, cores: Cores, installed: Installed, folder: str) -> Iterator[tuple[int, int]]:
-    """The server of a peer as (port, pid), until the block ends."""
+def _serving(
+    peer: Peer, cores: Cores, installed: Installed, folder: str
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The server of a peer as (port, process), until the block ends."""
     program = [str(installed.node), str(installed.node_servers / peer.command[0])]
     if not peer.needs_node:
         program = [sys.executable, str(SERVERS / peer.command[0])]
@@ -195,7 +206,7 @@ def _serving(peer: Peer, cores: Cores, installed: Installed, folder: str) -> Ite
         word, _, port = said.read_text().strip().partition(" ")
         if word != "listening":
             raise CannotMeasure(f"{peer.name} did not start: {_last_line(complained) or 'it said nothing'}")
-        yield int(port), process.pid
+        yield int(port), process
 
 
 @contextlib.contextmanager

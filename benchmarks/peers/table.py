@@ -98,7 +98,8 @@ def markdown(measured: Mapping[str, Any], does: Mapping[str, str]) -> str:
         "Rule: every client ≥ 19 frames/s, worst client's p99 interval ≤ 75 ms, nobody lost, "
         f"in a window of {seconds:g} s. Medians, in brackets the least and the most. "
         "≥: the generator was the limit, not the server. Bytes: payload of the datagram, or of the WebSocket message "
-        "with its head; not what TCP, UDP and IP add. Memory: resident, less that before the first client. "
+        "with its head; not what TCP, UDP and IP add. Memory: resident, with what a "
+        "heap keeps in reserve, less that before the first client. "
         f"Runs in which other programs took more than {measured['others_max']:.0%} of the machine are left out: "
         f"{measured['discarded']}.",
         "",
