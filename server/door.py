@@ -66,7 +66,6 @@ class Door:
         limits: Limits,
         tls: ssl.SSLContext,
         upgrades: UpgradePolicy,
-        pool: LinkPool,
         udp_port: int,
         resume_s: float,
         nursery: trio.Nursery,
@@ -75,7 +74,7 @@ class Door:
         self._registry, self._tenure = registry, tenure
         self._metrics, self._limits = metrics, limits
         self._tls = tls
-        self.upgrades, self.pool = upgrades, pool
+        self.upgrades, self.pool = upgrades, LinkPool()
         self._udp_port = udp_port
         self._resume_s = resume_s
         self._nursery = nursery

@@ -30,7 +30,6 @@ from cluster.tickets import Tickets
 from game.api import Game, RowGame
 from netcode.certificate import CertificateUnusable, development_certificate, server_context
 from netcode.origin import UpgradePolicy
-from netcode.pool import LinkPool
 from netcode.session import SessionTable
 from profiles import Profiles, ProfileStoreError
 from server.datagrams import Datagrams
@@ -253,7 +252,6 @@ class _Node:
     async def _serve(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
         settings, identity = self.settings, self.identity
         async with trio.open_nursery() as nursery:
-            pool = LinkPool()
             door = Door(
                 sessions=self.sessions,
                 lobby=self.lobby,
@@ -264,14 +262,13 @@ class _Node:
                 limits=Limits(settings, self.metrics.limits),
                 tls=self.tls,
                 upgrades=UpgradePolicy(settings.allow_origin, settings.advertise, settings.plain_ws),
-                pool=pool,
                 udp_port=self.listeners.port,
                 resume_s=settings.hold_s,
                 nursery=nursery,
             )
             for task in (
                 self.datagrams.run,
-                pool.run,
+                door.pool.run,
                 self.results.run,
                 self.evidence.run,
                 collect_garbage,
