@@ -54,9 +54,9 @@ export async function connect(server, options = {}) {
 
 /**
  * A logged-in player. Made by `connect`. Tells `paused` (why), `resumed`, `moved` (the room is on another node, and
- * nobody had to wait), `room` (a seat, or null when it is gone), `ended`.
+ * nobody had to wait), `room` (a seat, or null when it is gone), `notice` (the operator's word), `ended`.
  * @extends {Emitter<{paused: string, resumed: Resumed, moved: Resumed, room: RowRoom | ObjectRoom | null,
- *   ended: HoldfastError}>}
+ *   notice: string, ended: HoldfastError}>}
  */
 export class Client extends Emitter {
   /** @param {string[]} urls @param {ConnectOptions} options */
@@ -66,6 +66,8 @@ export class Client extends Emitter {
     this.account = "";
     this.name = options.name ?? "";
     this.session = "";
+    /** What the node calls itself that the session is on; "" when it does not say. */
+    this.node = "";
     /** What can be played on this server. @type {string[]} */
     this.games = [];
     /** After a log-in: the room in which a seat is held for this account; joining it takes the seat again. */
@@ -407,6 +409,9 @@ export class Client extends Emitter {
         if (room?.id === message.room) room?._takeEvents(message);
         return undefined;
       case "pong": return this._pong(message);
+      case "notice":
+        this.emit("notice", String(message.text));
+        return undefined;
       case "redirect": return message.ref ? undefined : this._seek(message);
       case "error":
         if (!message.ref && SEAT_GONE.includes(message.code)) {
@@ -440,6 +445,7 @@ export class Client extends Emitter {
   _welcomed(welcome, resumed) {
     this.account = welcome.account;
     this.name = welcome.name;
+    this.node = welcome.node ?? "";
     this.games = welcome.games;
     this.session = welcome.session;
     this._secret = welcome.secret;
