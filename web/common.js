@@ -50,7 +50,7 @@ export async function serverAddresses() {
   if (!response.ok) throw new Error(`the server answers ${response.status}`);
   const { host, port, secure } = await response.json();
   const name = host || location.hostname;
-  return [`${secure ? "wss" : "ws"}://${name.includes(":") && !name.startsWith("[") ? `[${name}]` : name}:${port}/ws`];
+  return [`${secure ? "wss" : "ws"}://${name.includes(":") && !name.startsWith("[") ? `[${name}]` : name}:${port}/`];
 }
 
 /**

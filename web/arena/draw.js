@@ -240,6 +240,7 @@ export class Painter {
     pen.ellipse(x, y + 5, BODY, BODY * 0.8, 0, 0, 2 * Math.PI);
     pen.fill();
     pen.globalAlpha = 1;
+    this._drawHealth(x, y, columns.hp[seat], mine);
     const cos = Math.cos(angle), sin = Math.sin(angle);
     pen.lineCap = "round";
     for (const [wide, ink] of /** @type {[number, string][]} */ ([[9.5, colours.halo], [5.5, mine ? colours.ink : colour]])) {
@@ -263,7 +264,6 @@ export class Painter {
     pen.arc(x + cos * 3.5, y + sin * 3.5, 4.6, 0, 2 * Math.PI);
     pen.fill();
     pen.globalAlpha = 1;
-    this._drawHealth(x, y, columns.hp[seat], mine);
     if (columns.state[seat] === PROTECTED) {
       pen.strokeStyle = colours.ink;
       pen.lineWidth = 1.6;
