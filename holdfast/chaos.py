@@ -65,6 +65,7 @@ def _run(
     from bots.chaos.checker import check
     from bots.chaos.run import Chaos, run_chaos
     from bots.run import CannotRun
+    from holdfast.bench.machine import machine
     from holdfast.games import make_game
 
     command = [sys.executable, "-m", "holdfast", "serve", "--nodes", str(nodes), "--port", "0", "--data", str(data)]
@@ -104,6 +105,7 @@ def _run(
         "nemesis": nemesis,
         "seed": seed,
         **verdict.report(len(found.faults)),
+        "machine": machine(),
     }
     if file is not None:
         file.write_text(json.dumps(result, indent=2) + "\n")

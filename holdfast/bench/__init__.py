@@ -9,6 +9,7 @@ from holdfast.bench.codec import codec
 from holdfast.bench.floor import floor
 from holdfast.bench.journal import journal
 from holdfast.bench.memory import memory
+from holdfast.bench.plots import plots
 from holdfast.bench.recovery import recovery
 from holdfast.bench.soak import soak
 from holdfast.bench.store import store
@@ -24,6 +25,7 @@ bench.add_command(codec)
 bench.add_command(floor)
 bench.add_command(journal)
 bench.add_command(memory)
+bench.add_command(plots)
 bench.add_command(recovery)
 bench.add_command(soak)
 bench.add_command(store)

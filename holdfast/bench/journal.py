@@ -72,6 +72,7 @@ def journal(players: int, tick_hz: int, pairs: int, seconds: float, journal: str
 
 def measure(players: int, tick_hz: int, pairs: int, seconds: float, journal: str) -> dict[str, Any]:
     """Run all pairs; see `journal`. Raises CannotMeasure."""
+    from holdfast.bench.machine import machine, versions
     from holdfast.bench.serving import Cores, Others, bots, server
 
     cores, runs = Cores.found(), []
@@ -88,6 +89,8 @@ def measure(players: int, tick_hz: int, pairs: int, seconds: float, journal: str
         "seconds": seconds,
         "journal": journal,
         "pinned": cores.told(),
+        "machine": machine(),
+        "versions": versions(),
         "runs": runs,
         **compare(runs, journal),
         "warnings": warnings_of(runs, players),

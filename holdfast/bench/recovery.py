@@ -62,6 +62,8 @@ def measure(rooms: int, seconds: float, staggered: bool, tick_hz: int, seed: int
     """Let a node die, and rescue its rooms; see `recovery`."""
     import trio
 
+    from holdfast.bench.machine import machine, versions
+
     with tempfile.TemporaryDirectory(prefix="holdfast-recovery-") as folder:
         told = {"data": folder, "phases": PHASES, "rooms": rooms, "seconds": seconds, "tick_hz": tick_hz, "seed": seed}
         told["staggered"] = staggered
@@ -83,6 +85,8 @@ def measure(rooms: int, seconds: float, staggered: bool, tick_hz: int, seed: int
         "seed": seed,
         **json.loads(past.stdout),
         **rescued,
+        "machine": machine(),
+        "versions": versions(),
     }
 
 
