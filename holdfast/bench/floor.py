@@ -5,9 +5,9 @@
     sendmmsg of N datagrams, one after the other  ──► taken from the sockets, and forgotten
 
 The same batches (`netcode.mmsg`), sizes, numbers and pace as a server's with N players, and nothing else: nobody is
-looked up, nothing is opened, stepped or sealed. Only the processor time of the two calls on the server's side counts,
-with what the batches need to make `bytes` of what came. Loopback does the receiver's part of the network within the
-sender's call, so it is paid for in the same places as by a server and its bots on one machine.
+looked up, nothing is opened, stepped or sealed, and nobody looks at what came. Only the processor time of the two calls
+on the server's side counts, with the columns of headers that they need. Loopback does the receiver's part of the
+network within the sender's call, so it is paid for in the same places as by a server and its bots on one machine.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import attrs
 import click
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from holdfast.bench.serving import Cores
     from netcode.mmsg import Batch
 
@@ -107,6 +109,8 @@ def measure_floor(players: int, in_bytes: int, out_bytes: int, ticks: int, cores
 
     Raises CannotMeasure.
     """
+    import numpy as np
+
     from holdfast.bench.serving import CannotMeasure, on_core
     from netcode.mmsg import address_token, make_batch
     from server.datagrams import grow_buffers
@@ -117,9 +121,9 @@ def measure_floor(players: int, in_bytes: int, out_bytes: int, ticks: int, cores
         sock.bind((LOOPBACK, 0))
         told = {"port": sock.getsockname()[1], "players": players, "bytes": in_bytes, "tick_hz": tick_hz}
         with _clients(told, cores.bots) as ports, on_core(cores.server):
-            to = [address_token((LOOPBACK, ports[number % len(ports)])) for number in range(players)]
-            inbox, outbox = make_batch(BATCH), make_batch(SENT_MAX)
-            side = _ServerSide(sock, inbox, outbox, [bytes(out_bytes)] * players, to)
+            to = b"".join(address_token((LOOPBACK, ports[number % len(ports)])) for number in range(players))
+            words = np.frombuffer(to, np.uint32).reshape(players, -1)
+            side = _ServerSide(sock, make_batch(BATCH), make_batch(SENT_MAX), words, out_bytes)
             side.play(WARM_UP_TICKS, tick_hz)
             side.forget()
             side.play(ticks, tick_hz)
@@ -141,9 +145,12 @@ def measure_floor(players: int, in_bytes: int, out_bytes: int, ticks: int, cores
 class _ServerSide:
     """Receives what has come in each part of a tick, and sends a datagram to everybody at its end."""
 
-    def __init__(self, sock: socket.socket, inbox: Batch, outbox: Batch, frames: list[bytes], to: list[bytes]) -> None:
+    def __init__(self, sock: socket.socket, inbox: Batch, outbox: Batch, to: np.ndarray, out_bytes: int) -> None:
+        import numpy as np
+
         self._socket, self._inbox, self._outbox = sock, inbox, outbox
-        self._frames, self._to = frames, to
+        self._to, self._bytes = to, out_bytes
+        self._data, self._sizes = np.zeros(len(to) * out_bytes, np.uint8), np.full(len(to), out_bytes, np.intp)
         self.forget()
 
     def forget(self) -> None:
@@ -153,20 +160,22 @@ class _ServerSide:
 
     def play(self, ticks: int, tick_hz: int) -> None:
         """Some ticks, at their pace."""
-        parts = parts_of(len(self._frames))
+        parts = parts_of(len(self._to))
         due_s, part_s, clock = time.monotonic(), 1 / tick_hz / parts, time.thread_time
         for _ in range(ticks):
             for _ in range(parts):
                 due_s += part_s
                 time.sleep(max(0.0, due_s - time.monotonic()))
                 begun_s = clock()
-                while count := len(self._inbox.receive(self._socket)):
+                while count := len(self._inbox.take(self._socket)):
                     self.received += count
                     if count < BATCH:
                         break
                 self.receive_s += clock() - begun_s
             begun_s = clock()
-            self.sent += self._outbox.send(self._socket, self._frames, self._to)
+            for at in range(0, len(self._to), SENT_MAX):
+                to, sizes = self._to[at : at + SENT_MAX], self._sizes[at : at + SENT_MAX]
+                self.sent += self._outbox.put(self._socket, self._data[at * self._bytes :], sizes, to)
             self.send_s += clock() - begun_s
 
 
