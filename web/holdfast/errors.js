@@ -33,6 +33,7 @@ export const ErrorCode = Object.freeze({
   ACT_REFUSED: code(28, "act_refused", false),
   NOT_ALLOWED: code(30, "not_allowed", false),
   LIMITED: code(31, "limited", true),
+  NOT_FOUND: code(32, "not_found", false),
   SHUTTING_DOWN: code(40, "shutting_down", true),
   ROOM_MOVING: code(41, "room_moving", true),
   INTERNAL: code(50, "internal", true),
