@@ -12,7 +12,8 @@ under another id. Nothing here does I/O or reads a clock: `now` is in seconds, m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -51,7 +52,6 @@ _AHEAD_MAX = 63
 _PACKETS_BURST_S, _SIZES_BURST_S = PACKETS_BURST / PACKETS_PER_S, PACKET_BYTES_BURST / PACKET_BYTES_PER_S
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 _INPUT_FIRST = first_byte(_INPUT)
-_HEAD = np.arange(HEADER_SIZE)
 _FULL_MAX = PLAINTEXT_MAX - ACKS.size
 _COLUMNS: dict[str, tuple[str, int, float]] = {
     # name: type, width, what an end begins with
@@ -74,9 +74,9 @@ _COLUMNS: dict[str, tuple[str, int, float]] = {
 
 @attrs.frozen
 class Opened:
-    """What a batch of datagrams brought: input packets and whose they are, and what to send back."""
+    """What a batch of datagrams brought: input packets and the slots of their ends, and what to send back."""
 
-    owners: list[Any]
+    slots: list[int]
     packets: list[bytes]
     replies: list[tuple[bytes, bytes]]
     """(datagram, address token)."""
@@ -104,9 +104,11 @@ class ServerEnds:
         self.drops = drops
         self.owners: list[Any] = []
         """Whose each slot is."""
+        self.inboxes: list[Callable[[bytes], None] | None] = []
+        """Who takes the input packets of each slot."""
         self._ends: list[ServerEnd | None] = []
         self._decrypt: list[Any] = []
-        self._encrypt_into: list[Any] = []
+        self._encrypt: list[Any] = []
         self._sealed_up: list[bytes] = []
         self._sealed_down: list[bytes] = []
         self._free: list[int] = []
@@ -127,7 +129,7 @@ class ServerEnds:
         self.connection[slot] = end.connection
         self.head[slot] = np.frombuffer(end.sealer.prefix(_FRAME), np.uint8)
         self.owners[slot], self._ends[slot] = owner, end
-        self._decrypt[slot], self._encrypt_into[slot] = end.opener.cipher.decrypt, end.sealer.cipher.encrypt_into
+        self._decrypt[slot], self._encrypt[slot] = end.opener.cipher.decrypt, end.sealer.cipher.encrypt
         self._sealed_up[slot], self._sealed_down[slot] = end.opener.sealed(_INPUT), end.sealer.sealed(_FRAME)
 
     def close(self, end: ServerEnd) -> None:
@@ -136,7 +138,7 @@ class ServerEnds:
         if slot != NOBODY:
             end.slot = NOBODY
             self.connection[slot] = self.connection[NOBODY]
-            self.owners[slot] = self._ends[slot] = self._decrypt[slot] = self._encrypt_into[slot] = None
+            self.owners[slot] = self.inboxes[slot] = self._ends[slot] = self._decrypt[slot] = self._encrypt[slot] = None
             self._free.append(slot)
 
     def find(self, connection: int) -> ServerEnd | None:
@@ -182,37 +184,41 @@ class ServerEnds:
     def _open_usual(
         self, came: Received, at: np.ndarray, slots: np.ndarray, ahead: np.ndarray, now: float, opened: Opened
     ) -> None:
-        """Input packets of different sessions, each newer than all before it. Only after its tag is found good does a
-        packet change anything."""
-        sequences = self.highest[slots] + ahead
-        nonces, view = _nonces(sequences), came.view
-        begins = at * came.data.shape[1]
-        ends = begins + came.sizes[at]
-        begins += HEADER_SIZE
-        decrypt, sealed, packets = self._decrypt, self._sealed_up, opened.packets
-        forged: list[int] = []
-        nonce = 0
-        for slot, begin, end in zip(slots.tolist(), begins.tolist(), ends.tolist(), strict=True):
-            try:
-                packets.append(decrypt[slot](nonces[nonce : nonce + NONCE_SIZE], view[begin:end], sealed[slot]))
-            except InvalidTag:
-                forged.append(nonce // NONCE_SIZE)
-            nonce += NONCE_SIZE
-        sizes = came.sizes[at]
-        if forged:
-            self.drops.forged += len(forged)
-            slots, ahead, sequences, sizes = (np.delete(column, forged) for column in (slots, ahead, sequences, sizes))
+        """Input packets of different ends, each newer than all before it. A packet changes nothing before its tag was
+        found good."""
+        sequences, sizes = self.highest[slots] + ahead, came.sizes[at]
+        packets = self._decrypted(slots.tolist(), _nonces(sequences), came.cut(at, HEADER_SIZE))
+        if None in packets:
+            good = np.array([packet is not None for packet in packets])
+            self.drops.forged += len(good) - int(np.count_nonzero(good))
+            slots, ahead, sequences, sizes = slots[good], ahead[good], sequences[good], sizes[good]
+            packets = [packet for packet in packets if packet is not None]
         self.highest[slots] = sequences
         self.window[slots] = _shifted(self.window[slots], ahead)
         self.heard_at[slots] = self.path_heard_at[slots] = now
         within = self.take_packets(slots, sizes, now)
         if not within.all():
             self.drops.excess += len(within) - int(np.count_nonzero(within))
-            packets[:] = [packet for packet, good in zip(packets, within.tolist(), strict=True) if good]
+            packets = [packet for packet, good in zip(packets, within.tolist(), strict=True) if good]
             slots = slots[within]
         self.channel[slots] = Channel.DATAGRAM
-        owners = self.owners
-        opened.owners.extend([owners[slot] for slot in slots.tolist()])
+        opened.slots.extend(slots.tolist())
+        opened.packets.extend(packets)  # type: ignore[arg-type]
+
+    def _decrypted(self, slots: list[int], nonces: list[bytes], sealed: list[bytes]) -> list[bytes | None]:
+        """Plaintexts; None where the tag does not fit."""
+        decrypt, told = self._decrypt, self._sealed_up
+        try:
+            return [
+                decrypt[slot](nonce, one, told[slot]) for slot, nonce, one in zip(slots, nonces, sealed, strict=True)
+            ]
+        except InvalidTag:
+            if len(slots) == 1:
+                return [None]
+        half = len(slots) // 2
+        return self._decrypted(slots[:half], nonces[:half], sealed[:half]) + self._decrypted(
+            slots[half:], nonces[half:], sealed[half:]
+        )
 
     def _open_other(self, packet: bytes, address: bytes, slot: int, now: float, opened: Opened) -> None:
         end = self._ends[slot]
@@ -224,7 +230,7 @@ class ServerEnds:
         if plaintext is not None and end.take_packet(len(packet), now):
             if self.path_bytes[slot]:
                 self.channel[slot] = Channel.DATAGRAM
-            opened.owners.append(self.owners[slot])
+            opened.slots.append(slot)
             opened.packets.append(plaintext)
 
     def take_packets(self, slots: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
@@ -257,22 +263,14 @@ class ServerEnds:
             frames = self._with_acks(slots, list(frames), due, now)
         sequences = self.sequence[slots] + 1
         self.sequence[slots] = sequences
-        sizes = np.fromiter(map(len, frames), np.intp, count) + OVERHEAD
-        ends = np.cumsum(sizes)
-        begins = ends - sizes
-        out = np.empty(int(ends[-1]), np.uint8)
-        out[begins[:, None] + _HEAD] = np.concatenate(
-            [self.head[slots], sequences.astype("<u2").view(np.uint8).reshape(count, 2)], axis=1
-        )
-        nonces, view = _nonces(sequences), memoryview(out)  # type: ignore[arg-type]
-        encrypt_into, sealed = self._encrypt_into, self._sealed_down
-        nonce = 0
-        for slot, frame, begin, end in zip(
-            slots.tolist(), frames, (begins + HEADER_SIZE).tolist(), ends.tolist(), strict=True
-        ):
-            encrypt_into[slot](nonces[nonce : nonce + NONCE_SIZE], frame, sealed[slot], view[begin:end])
-            nonce += NONCE_SIZE
-        return out, sizes
+        heads = np.concatenate([self.head[slots], sequences.astype("<u2").view(np.uint8).reshape(count, 2)], axis=1)
+        encrypt, told = self._encrypt, self._sealed_down
+        sealed = [
+            encrypt[slot](nonce, frame, told[slot])
+            for slot, nonce, frame in zip(slots.tolist(), _nonces(sequences), frames, strict=True)
+        ]
+        joined = b"".join(itertools.chain.from_iterable(zip(_cut(heads), sealed, strict=True)))
+        return np.frombuffer(joined, np.uint8), np.fromiter(map(len, sealed), np.intp, count) + HEADER_SIZE
 
     def _with_acks(self, slots: np.ndarray, frames: list[bytes], due: np.ndarray, now: float) -> list[bytes]:
         some = slots[due]
@@ -296,7 +294,7 @@ class ServerEnds:
                 wide[:before] = getattr(self, name)
             setattr(self, name, wide)
         more = [None] * (capacity - before)
-        for column in (self.owners, self._ends, self._decrypt, self._encrypt_into):
+        for column in (self.owners, self.inboxes, self._ends, self._decrypt, self._encrypt):
             column.extend(more)
         for told in (self._sealed_up, self._sealed_down):
             told.extend([b""] * len(more))
@@ -304,11 +302,17 @@ class ServerEnds:
         self._free.extend(range(capacity - 1, max(before, NOBODY + 1) - 1, -1))
 
 
-def _nonces(sequences: np.ndarray) -> bytes:
-    """The nonces of these sequences, one behind the other."""
+def _nonces(sequences: np.ndarray) -> list[bytes]:
+    """The nonces of these sequences."""
     nonces = np.zeros((len(sequences), NONCE_SIZE), np.uint8)
     nonces[:, :8] = sequences.astype("<u8").view(np.uint8).reshape(-1, 8)
-    return nonces.tobytes()
+    return _cut(nonces)
+
+
+def _cut(rows: np.ndarray) -> list[bytes]:
+    """The rows of an array of bytes, each as bytes (void, unlike `S`, keeps zeros at the end)."""
+    found: list[bytes] = rows.view(f"V{rows.shape[1]}")[:, 0].tolist()
+    return found
 
 
 def _shifted(window: np.ndarray, ahead: np.ndarray) -> np.ndarray:

@@ -89,6 +89,18 @@ def parse_input_packet(data: bytes, input_bytes: int) -> InputPacket:
     )
 
 
+_PADDING = bytes(HEADER.size)
+
+
+def check_input_packet(packet: bytes, input_bytes: int) -> None:
+    """Raises BadFrame when it is no input packet for inputs of this size."""
+    if len(packet) < HEADER.size:
+        raise BadFrame("shorter than an input packet's header")
+    count = packet[HEADER.size - 1]
+    if count > UNACKED_MAX or len(packet) != HEADER.size + count * input_bytes:
+        raise BadFrame(f"an input packet of {len(packet)} bytes with {count} inputs of {input_bytes}")
+
+
 class InputWindow:
     """The client's unacknowledged inputs."""
 
@@ -140,6 +152,7 @@ class InputQueues:
         """How many inputs of each seat wait."""
         self.baseline = np.zeros(0, np.int64)
         """Tick of the newest frame that each seat's client has acknowledged; -1: none."""
+        self._stream = np.zeros(0, np.uint8)
         self._next = np.zeros(0, np.int64)
         self._skips = np.zeros(0, np.int64)
         self._skipped = np.zeros((0, 2), np.int64)  # first and last; -1: nothing is to be skipped
@@ -150,52 +163,53 @@ class InputQueues:
         self._came_for: list[int] = []
         self._came: list[bytes] = []
 
-    def open(self, last_seq: int) -> int:
-        """A place for a seat whose inputs go on after `last_seq`."""
+    def open(self) -> int:
+        """A place for a seat; see `begin`."""
         if not self._free:
             self._grow()
-        at = self._free.pop()
-        self.begin(at, last_seq)
-        return at
+        return self._free.pop()
 
-    def begin(self, at: int, last_seq: int) -> None:
-        """Another connection of the seat: what waited is forgotten, inputs go on after `last_seq`."""
+    def begin(self, at: int, last_seq: int, stream: int) -> None:
+        """The seat has a connection: what waited is forgotten, and inputs of this stream go on after `last_seq`."""
+        self._stream[at] = stream
         self.waiting[at], self._skips[at], self._next[at] = 0, 0, last_seq + 1
         self.baseline[at], self._skipped[at] = -1, -1
         self._since[at] = len(self._came)
 
     def close(self, at: int) -> None:
         """The seat's place is free again."""
-        self.begin(at, 0)
+        self.begin(at, 0, 0)
         self._free.append(at)
 
-    def put(self, at: int, packet: bytes) -> bool:
-        """Keep a packet of a seat until the next `take_in`; False when so many wait that it must be now.
-
-        Raises BadFrame when it is no input packet for inputs of this size.
-        """
-        if len(packet) < HEADER.size or len(packet) != HEADER.size + packet[-1 + HEADER.size] * self.input_bytes:
-            raise BadFrame(f"{len(packet)} bytes are no input packet with inputs of {self.input_bytes}")
-        if packet[-1 + HEADER.size] > UNACKED_MAX:
-            raise BadFrame(f"an input packet with {packet[-1 + HEADER.size]} inputs")
+    def put(self, at: int, packet: bytes) -> None:
+        """Keep a packet of a seat until the next `take_in`. Beyond PACKETS_MAX the older half is forgotten, and comes
+        again."""
+        if len(self._came) >= PACKETS_MAX:
+            half = PACKETS_MAX // 2
+            del self._came[:half], self._came_for[:half]
+            self._since = np.maximum(self._since - half, 0)
         self._came_for.append(at)
         self._came.append(packet)
-        return len(self._came) < PACKETS_MAX
 
-    def take_in(self, ticks: np.ndarray) -> None:
+    def take_in(self, ticks: np.ndarray) -> int:
         """Queue what is new in the packets that came, each input with the tick that it saw. Old ones are known already,
         those beyond the limit come again. `ticks`: the newest tick of the room of each place (which a baseline cannot
-        be beyond)."""
+        be beyond). Returns how many packets were none."""
         if not self._came:
-            return
-        at, blob = np.array(self._came_for, np.intp), np.frombuffer(b"".join(self._came), np.uint8)
-        ends = np.cumsum(np.fromiter(map(len, self._came), np.intp, len(at)))
-        begins = np.concatenate([[0], ends[:-1]])
-        mine = np.arange(len(at)) >= self._since[at]
-        at, begins = at[mine], begins[mine]
-        self._came_for, self._came = [], []
-        self._since[:] = 0
+            return 0
+        at, blob = np.array(self._came_for, np.intp), np.frombuffer(b"".join([*self._came, _PADDING]), np.uint8)
+        sizes = np.fromiter(map(len, self._came), np.intp, len(at))
+        begins = np.cumsum(sizes) - sizes
         heads = blob[begins[:, None] + np.arange(HEADER.size)].view(_HEADER_DTYPE)[:, 0]
+        good = (sizes >= HEADER.size) & (heads["count"] <= UNACKED_MAX)
+        good &= sizes == HEADER.size + heads["count"].astype(np.intp) * self.input_bytes
+        mine = (np.arange(len(at)) >= self._since[at]) & ((heads["stream"] == self._stream[at]) | (sizes < HEADER.size))
+        malformed = int(np.count_nonzero(mine & ~good))
+        mine &= good
+        at, heads, begins = at[mine], heads[mine], begins[mine]
+        self._came_for.clear()
+        self._came.clear()
+        self._since[:] = 0
         newest = widen_all(heads["newest"], 16, self._next[at])
         order = np.lexsort((newest, at))  # stable: of equals the last that came
         last = order[np.append(at[order][1:] != at[order][:-1], True)[: len(order)]]
@@ -214,6 +228,7 @@ class InputQueues:
             self._next[at[skip]] = oldest[skip]
             some &= ~gap | skip
         self._queue(at[some], newest[some], heads["seen"][some].astype(np.int64), blob, begins[some] + HEADER.size)
+        return malformed
 
     def _queue(
         self, at: np.ndarray, newest: np.ndarray, seen: np.ndarray, blob: np.ndarray, begins: np.ndarray
@@ -254,7 +269,7 @@ class InputQueues:
     def _grow(self) -> None:
         before = len(self.waiting)
         more = max(16, before)
-        for name in ("waiting", "baseline", "_next", "_skips", "_skipped", "_seen", "_data", "_since"):
+        for name in ("waiting", "baseline", "_next", "_skips", "_skipped", "_seen", "_data", "_since", "_stream"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)]))
         self._free.extend(range(before + more - 1, before - 1, -1))

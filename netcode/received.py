@@ -20,10 +20,13 @@ class Received:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    @property
-    def view(self) -> memoryview:
-        """All rows, one behind the other."""
-        return memoryview(self.data.reshape(-1))  # type: ignore[arg-type]
+    def cut(self, rows: np.ndarray, begin: int) -> list[bytes]:
+        """These datagrams, each from its byte `begin` on."""
+        sizes = self.sizes[rows] - begin
+        longest = int(sizes.max(initial=0))
+        blob = self.data[rows, begin : begin + longest].tobytes()
+        starts = range(0, len(rows) * longest, max(1, longest))
+        return [blob[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
 
     def packet(self, index: int) -> bytes:
         """One datagram."""

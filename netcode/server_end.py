@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,16 @@ class ServerEnd:
     def channel(self, channel: Channel) -> None:
         if self.slot != NOBODY:
             self.ends.channel[self.slot] = channel
+
+    @property
+    def inbox(self) -> Callable[[bytes], None] | None:
+        """Takes its input packets; None: nobody does."""
+        return self.ends.inboxes[self.slot]
+
+    @inbox.setter
+    def inbox(self, inbox: Callable[[bytes], None] | None) -> None:
+        if self.slot != NOBODY:
+            self.ends.inboxes[self.slot] = inbox
 
     def close(self) -> None:
         """Nothing finds this end any more; harmless when it is closed, or was never open."""

@@ -145,6 +145,8 @@ class Host:
         for stage in stages:
             rooms, ticks = list(stage.batch.ids), stage.batch.rows.tick.copy()
             commands = stage.collect()
+            self._metrics.inputs_malformed += stage.malformed
+            stage.malformed = 0
             result = stage.step(commands)
             made.append((stage, commands, result))
             if services.journal.wanted:

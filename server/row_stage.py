@@ -5,6 +5,8 @@ Whatever is done for every player at every tick is done in columns here: a seat 
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 import numpy as np
 
@@ -16,7 +18,7 @@ from netcode.ends import ServerEnds
 from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import FrameEncoder, Readers
 from netcode.inputs import HEADER as INPUT_HEADER
-from netcode.inputs import InputQueues
+from netcode.inputs import InputQueues, check_input_packet
 from netcode.server_end import Channel
 from netcode.session import Session
 from server.stage import COMMANDS_A_TICK, Frames, Occupant, Stage
@@ -36,8 +38,8 @@ class RowOccupant(Occupant):
         """Keep an input packet for the next tick. Raises BadFrame."""
         if self.away or (len(packet) >= INPUT_HEADER.size and packet[1] != self.stream):
             return  # late, of an earlier seat or connection, perhaps of a game with other inputs
-        if not self.stage.queues.put(self.place, packet):
-            self.stage.take_in()
+        check_input_packet(packet, self.stage.queues.input_bytes)
+        self.stage.queues.put(self.place, packet)
 
     def act(self, seq: int, data: bytes) -> None:
         """Rooms of rows take no acts."""
@@ -69,7 +71,7 @@ class RowStage(Stage):
         """Read what players have sent."""
         self._place()
         if len(self.batch):
-            self.queues.take_in(self.batch.rows.tick[self._rows].astype(np.int64))
+            self.malformed += self.queues.take_in(self.batch.rows.tick[self._rows].astype(np.int64))
 
     def collect(self) -> TickCommands:
         """One input a seat, and the commands that wait."""
@@ -89,7 +91,7 @@ class RowStage(Stage):
 
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> RowOccupant:
         """A session sits in a seat from now on."""
-        place = self.queues.open(0)
+        place = self.queues.open()
         if place >= len(self._rows):
             self._grow()
         occupant = RowOccupant(session, room, seat, generation, self.epochs[room], stage=self, place=place)
@@ -102,6 +104,7 @@ class RowStage(Stage):
         assert isinstance(occupant, RowOccupant)
         super().vacate(occupant)
         self.queues.close(occupant.place)
+        occupant.session.end.inbox = None
         self._rows[occupant.place] = 0  # as good as any, while there is one
 
     def admit(self, occupant: Occupant) -> None:
@@ -110,7 +113,8 @@ class RowStage(Stage):
         place, session = occupant.place, occupant.session
         session.streams += 1
         occupant.stream = session.streams & 0xFF
-        self.queues.begin(place, self.batch.last_seq(occupant.room, occupant.seat))
+        self.queues.begin(place, self.batch.last_seq(occupant.room, occupant.seat), occupant.stream)
+        session.end.inbox = functools.partial(self.queues.put, place)
         self._rows[place], self._seats[place] = self.batch.row[occupant.room], occupant.seat
         self._streams[place], self._epochs[place] = occupant.stream, occupant.epoch & 0xFF
         self._slots[place] = session.end.slot

@@ -79,6 +79,8 @@ class Stage(ABC):
         self.batch = batch
         self.occupants: dict[tuple[str, int], Occupant] = {}
         self.pending: list[Command] = []
+        self.malformed = 0
+        """Input packets that were none, for the host to count."""
         self.epochs: dict[str, int] = {}
         """Of every room in the batch: counts its owners."""
 

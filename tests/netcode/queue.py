@@ -37,9 +37,12 @@ def parse_input_packet(data: bytes, input_bytes: int) -> InputPacket:
 class OneQueue:
     """The only place of an `InputQueues`."""
 
+    stream = 0
+
     def __init__(self, last_seq: int, input_bytes: int, tick: int = 2**31) -> None:
         self.queues = InputQueues(input_bytes)
-        self.place = self.queues.open(last_seq)
+        self.place = self.queues.open()
+        self.queues.begin(self.place, last_seq, self.stream)
         self.tick = tick
 
     def __len__(self) -> int:
@@ -60,7 +63,7 @@ class OneQueue:
         before = len(self)
         for packet in packets:
             self.queues.put(self.place, packet)
-        self.queues.take_in(np.full(len(self.queues.waiting), self.tick, np.int64))
+        self.malformed = self.queues.take_in(np.full(len(self.queues.waiting), self.tick, np.int64))
         return len(self) - before
 
     def take(self) -> tuple[int, int, bytes] | None:

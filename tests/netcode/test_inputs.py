@@ -20,6 +20,7 @@ from netcode.inputs import (
     UNACKED_MAX,
     InputQueues,
     InputWindow,
+    check_input_packet,
 )
 from tests.netcode.queue import OneQueue, parse_input_packet
 
@@ -46,7 +47,7 @@ class Link(RuleBasedStateMachine):
         for _ in range(count):
             if not self.window.full:
                 assert self.window.add(packed(self.window.newest + 1)) == self.window.newest
-            self.wire.append(self.window.packet(3, (1, 2), 7, self.window.newest))
+            self.wire.append(self.window.packet(0, (1, 2), 7, self.window.newest))
 
     @precondition(lambda self: self.wire)
     @rule(data=st.data(), again=st.booleans())
@@ -85,7 +86,7 @@ class Link(RuleBasedStateMachine):
         """When nothing is lost any more, everything comes through."""
         self.wire.clear()
         for _ in range(2 * UNACKED_MAX):
-            self.queue.offer(self.window.packet(3, (0, 0), -1, 0))
+            self.queue.offer(self.window.packet(0, (0, 0), -1, 0))
             self.tick(1)
             self.window.acknowledge(self.applied)
         assert self.applied == self.window.acknowledged == self.window.newest
@@ -112,7 +113,7 @@ def test_a_long_game_over_a_bad_link_past_the_wrap() -> None:
     for tick in range(4000):
         if not window.full:
             window.add(packed(window.newest + 1))
-        wire.append(window.packet(1, (0, 0), tick, tick))
+        wire.append(window.packet(0, (0, 0), tick, tick))
         chance.shuffle(wire)
         while wire and chance.random() < 0.6:
             data = wire.pop() if chance.random() < 0.9 else wire[-1]
@@ -207,16 +208,25 @@ def test_any_bytes_are_a_packet_or_a_bad_frame(data: bytes, size: int) -> None:
         said = parse_input_packet(data, size)
     except BadFrame:
         with pytest.raises(BadFrame):
-            OneQueue(0, size).offer(data)
+            check_input_packet(data, size)
+        queue = OneQueue(0, size)
+        assert (queue.offer(data), queue.malformed) == (
+            0,
+            int(len(data) < 2 or data[1] == 0 or len(data) < HEADER.size),
+        )
         return
+    check_input_packet(data, size)
     assert len(said.inputs) == said.count * size
     assert OneQueue(0, size).offer(data) <= QUEUED_MAX
 
 
 @pytest.mark.parametrize("count", [UNACKED_MAX + 1, 255])
 def test_more_inputs_than_a_window_are_no_packet(count: int) -> None:
+    data = HEADER.pack(0, 0, 0, 0, 0, 0, 0, count) + bytes(count * SIZE)
     with pytest.raises(BadFrame):
-        OneQueue(0, SIZE).offer(HEADER.pack(0, 0, 0, 0, 0, 0, 0, count) + bytes(count * SIZE))
+        check_input_packet(data, SIZE)
+    queue = OneQueue(0, SIZE)
+    assert (queue.offer(data, packet(1, 1)), queue.malformed) == (1, 1)
 
 
 def said(newest: int, count: int, baseline: int) -> bytes:
@@ -238,11 +248,13 @@ def test_a_baseline_only_moves_forward_and_never_beyond_the_room() -> None:
 
 def test_places_do_not_touch_each_other_and_are_given_again() -> None:
     queues = InputQueues(SIZE)
-    places = [queues.open(100 * number) for number in range(40)]
+    places = [queues.open() for _ in range(40)]
+    for number, place in enumerate(places):
+        queues.begin(place, 100 * number, 0)
     assert len(set(places)) == 40
     for number, place in enumerate(places):
         queues.put(place, packet(100 * number + 1 + number % 3, 1 + number % 3))
-    queues.begin(places[7], 5000)  # another connection of that seat: what came before is not its own
+    queues.begin(places[7], 5000, 0)  # another connection of that seat: what came before is not its own
     queues.take_in(np.zeros(len(queues.waiting), np.int64))
     which, seqs, _, data = queues.take(np.array(places))
     assert which.tolist() == [number for number in range(40) if number != 7]
@@ -251,14 +263,27 @@ def test_places_do_not_touch_each_other_and_are_given_again() -> None:
     queues.put(places[3], packet(9999, 1))
     queues.close(places[3])
     queues.take_in(np.zeros(len(queues.waiting), np.int64))
-    assert queues.open(9) == places[3]
+    assert queues.open() == places[3]
     assert queues.waiting[places[3]] == 0
 
 
-def test_packets_that_are_too_many_to_be_kept_must_be_read() -> None:
+def test_of_packets_that_are_too_many_to_be_kept_the_older_ones_come_again() -> None:
     queues = InputQueues(SIZE)
-    place = queues.open(0)
-    assert all(queues.put(place, packet(1, 1)) for _ in range(PACKETS_MAX - 1))
-    assert not queues.put(place, packet(2, 2))
+    early, late = queues.open(), queues.open()
+    queues.begin(early, 0, 0)
+    queues.begin(late, 0, 0)
+    for _ in range(PACKETS_MAX // 2):
+        queues.put(early, packet(1, 1))
+    for _ in range(PACKETS_MAX // 2):
+        queues.put(late, packet(1, 1))
+    queues.begin(late, 7, 0)
+    queues.put(late, packet(8, 1))
     queues.take_in(np.zeros(len(queues.waiting), np.int64))
-    assert (queues.waiting[place], queues.put(place, packet(1, 1))) == (2, True)
+    assert (queues.waiting[early], queues.waiting[late]) == (0, 1)
+    assert queues.take(np.array([late]))[1].tolist() == [8]
+
+
+def test_another_stream_is_of_another_seat_and_changes_nothing() -> None:
+    queue = OneQueue(0, SIZE)
+    assert (queue.offer(HEADER.pack(HAS_BASELINE, 4, 0, 0, 9, 9, 1, 1) + packed(1)), queue.malformed) == (0, 0)
+    assert queue.baseline == -1
