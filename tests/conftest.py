@@ -1,5 +1,8 @@
 """What holds for every test: how Hypothesis searches, and that no setting of the caller's shell leaks in.
 
+Servers that tests start keep their bytecode, as installed ones do, also where the caller's shell forbids it: a hundred
+of them would compile the same files a hundred times.
+
 A failing property prints a blob (`@reproduce_failure`) that repeats it exactly, on any machine; without it
 every run searches elsewhere. There is no deadline per example: on a busy machine it would measure the
 machine.
@@ -20,5 +23,6 @@ settings.register_profile(
 )
 settings.load_profile("holdfast")
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
     del os.environ[name]

@@ -56,7 +56,8 @@ async def test_two_draw_on_one_board_and_a_third_sees_all_of_it(tmp_path: Path) 
 
 
 async def test_many_acts_at_once_are_applied_once_each_and_in_order(tmp_path: Path) -> None:
-    async with running(tmp_path, Whiteboard()) as node, drawing(node) as (_, ann), drawing(node) as (_, bob):
+    quick = Whiteboard(None, 128)  # a tick takes a few of a seat's acts, and there are many
+    async with running(tmp_path, quick) as node, drawing(node) as (_, ann), drawing(node) as (_, bob):
         for number in range(600):
             await ann.act(["cursor", number, 0])
         with trio.fail_after(HANG_S * 2):
