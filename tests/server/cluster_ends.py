@@ -31,7 +31,7 @@ from tests.server.left_behind import Survivor
 
 HOLD_S = 1000.0
 LONG_S = 60.0
-STEP_S = 0.001
+STEP_S = 0.005
 SLOW_HZ = 10
 """Of rooms that are cheap to watch for minutes."""
 

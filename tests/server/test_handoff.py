@@ -156,9 +156,9 @@ async def test_a_target_that_begins_to_leave_meanwhile_is_given_nothing(
 
 
 async def test_a_drain_has_a_deadline(
-    world: MemoryWorld, make: Callable[[str], Node], autojump_clock: MockClock
+    world: MemoryWorld, slow: Callable[[str], Node], autojump_clock: MockClock
 ) -> None:
-    one, two = make("a"), make("b")
+    one, two = slow("a"), slow("b")
     async with living(one, two):
         room = await one.open()
         await trio.sleep(0.5)
