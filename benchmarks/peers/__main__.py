@@ -10,8 +10,6 @@ one has to be ended.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from benchmarks.peers.matches import NAMES, PEERS, Peer, Run, run
 from benchmarks.peers.search import Search
 from benchmarks.peers.table import markdown, rows
 from holdfast import __version__
+from holdfast.bench.machine import machine
 from holdfast.bench.serving import CannotMeasure, Cores, ended_by_signals
 from holdfast.files import raise_file_limit
 
@@ -199,7 +198,7 @@ def _run_data(one: Run) -> dict[str, Any]:
 
 def _command(peer: Peer) -> str:
     if peer.dialect is None:
-        return shlex.join(["holdfast", "serve", *peer.command]) + "; holdfast bots"
+        return shlex.join(["holdfast", "serve", *peer.command]) + "; " + shlex.join(["holdfast", "bots", *peer.bots])
     return shlex.join(["node" if peer.needs_node else "python", *peer.command]) + "; python -m benchmarks.peers.swarm"
 
 
@@ -208,19 +207,6 @@ def version() -> str:
     asked = ["git", "describe", "--always", "--dirty"]
     said = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
     return f"{__version__} ({said})" if said else __version__
-
-
-def machine() -> dict[str, Any]:
-    """What all ran on."""
-    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    models = [line.partition(":")[2].strip() for line in about.splitlines() if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(memory / 2**30),
-        "system": f"{platform.system()} {platform.release()}",
-    }
 
 
 if __name__ == "__main__":

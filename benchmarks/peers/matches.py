@@ -26,7 +26,8 @@ from benchmarks.peers.search import Verdict, judge
 from benchmarks.peers.swarm import rss_mb
 from holdfast.bench.serving import CannotMeasure, Cores, Others, bots, server
 
-TICK_HZ = 20
+FULL_SHARE = "0.05"
+"""Of Holdfast's bots, those that decode all they see, as many as in `swarm.py`."""
 START_S = 20.0
 STOP_S = 5.0
 LOOK_EVERY_S = 0.05
@@ -47,6 +48,8 @@ class Peer:
     """Players with whom the search for its capacity begins."""
     does: str
     """What it does less or more than the others."""
+    bots: tuple[str, ...] = ()
+    """Of Holdfast: arguments of `holdfast bots`."""
 
     @property
     def needs_node(self) -> bool:
@@ -54,65 +57,59 @@ class Peer:
         return bool(self.command) and self.command[0].endswith(".mjs")
 
 
+_HOLDFAST = "journal and gate on; deltas for each client against the frame that it has acknowledged"
 _COLYSEUS = "not encrypted, no journal; deltas of the state, one patch a room"
+_PLAIN = "not encrypted, no journal, no deltas: one binary frame a room"
+_AT_TICK = "by broadcastPatch() at the tick's end"
+_BY_TIMER = "by its own timer"
 PEERS = (
-    Peer(
-        "holdfast",
-        None,
-        ("--tick-hz", "20"),
-        1000,
-        "encrypted UDP, journal and gate on; deltas for each client's own acknowledged frame; the whole arena game",
-    ),
+    Peer("holdfast", None, ("--tick-hz", "20"), 1000, f"encrypted UDP, {_HOLDFAST}; the whole arena game"),
     Peer(
         "holdfast-walk",
         None,
         ("--tick-hz", "20", "--game", "benchmarks.walk:Walk"),
         1000,
-        "encrypted UDP, journal and gate on; deltas for each client's own acknowledged frame; a world as the peers'",
+        f"encrypted UDP, {_HOLDFAST}; players who walk, as with the others",
+    ),
+    Peer(
+        "holdfast-ws",
+        None,
+        ("--tick-hz", "20"),
+        500,
+        f"WebSocket, not encrypted; {_HOLDFAST}; the whole arena game",
+        ("--transport", "ws"),
     ),
     Peer(
         "colyseus-messages",
         "colyseus-messages",
         ("colyseus.mjs", "messages", "timer"),
         1000,
-        f"{_COLYSEUS}, by its own timer",
+        f"{_COLYSEUS}, {_BY_TIMER}",
     ),
     Peer(
         "colyseus-messages-at-tick",
         "colyseus-messages",
         ("colyseus.mjs", "messages", "tick"),
         1000,
-        f"{_COLYSEUS}, by broadcastPatch() at the tick's end",
+        f"{_COLYSEUS}, {_AT_TICK}",
     ),
     Peer(
         "colyseus-input",
         "colyseus-input",
         ("colyseus.mjs", "input", "timer"),
         1000,
-        f"{_COLYSEUS}, by its own timer; defineInput, setFixedTimestep",
+        f"defineInput, setFixedTimestep; {_COLYSEUS}, {_BY_TIMER}",
     ),
     Peer(
         "colyseus-input-at-tick",
         "colyseus-input",
         ("colyseus.mjs", "input", "tick"),
         1000,
-        f"{_COLYSEUS}, by broadcastPatch() at the tick's end; defineInput, setFixedTimestep",
+        f"defineInput, setFixedTimestep; {_COLYSEUS}, {_AT_TICK}",
     ),
-    Peer("ws", "plain", ("ws.mjs",), 1800, "not encrypted, no journal, no deltas: one binary frame a room"),
-    Peer(
-        "websockets",
-        "plain",
-        ("asyncio_websockets.py",),
-        1100,
-        "not encrypted, no journal, no deltas: one binary frame a room",
-    ),
-    Peer(
-        "websockets-uvloop",
-        "plain",
-        ("asyncio_websockets.py", "uvloop"),
-        1400,
-        "not encrypted, no journal, no deltas: one binary frame a room",
-    ),
+    Peer("ws", "plain", ("ws.mjs",), 1800, _PLAIN),
+    Peer("websockets", "plain", ("asyncio_websockets.py",), 1100, _PLAIN),
+    Peer("websockets-uvloop", "plain", ("asyncio_websockets.py", "uvloop"), 1400, _PLAIN),
 )
 NAMES = tuple(peer.name for peer in PEERS)
 
@@ -150,12 +147,11 @@ def run(peer: Peer, players: int, seconds: float, cores: Cores, installed: Insta
 
 def _holdfast(peer: Peer, players: int, seconds: float, cores: Cores) -> tuple[dict[str, Any], str]:
     """By `holdfast serve` and `holdfast bots`, as users run them: the whole command is here."""
-    with server(peer.command, cores.server) as serving:
+    limits = ["--rooms-max", str(players), "--sessions-max", str(players + 100)]
+    with server([*peer.command, *limits], cores.server) as serving:
         before_mb = rss_mb(serving.pid)
-        report = bots(serving.address, players, seconds, cores.bots)
+        report = bots(serving.address, players, seconds, cores.bots, [*peer.bots, "--full-share", FULL_SHARE])
     report["server"]["rss_mb_before"] = before_mb
-    if report["could_not_play"]:
-        report["errors"]["could_not_play"] = report["could_not_play"]
     return report, ""
 
 

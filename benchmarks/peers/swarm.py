@@ -272,6 +272,7 @@ class Swarm:
             "bytes_per_frame": self.frame_bytes / self.frames if self.frames else None,
             "moved_per_frame": self.moved / self.full_frames if self.full_frames else None,
             "frames_by_players": dict(sorted(self.seen_players.items())),
+            "could_not_play": counts.count(0),
             "errors": dict(self.errors),
             "generator_late_ms": {"p50": _percentile(self.late_s, 50), "p99": _percentile(self.late_s, 99)},
         }

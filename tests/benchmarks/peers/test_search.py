@@ -17,6 +17,8 @@ def report(
         "frame_interval_ms": {"worst_client_p99": worst},
         "generator_late_ms": {"p99": late},
         "generator_cpu_share": busy,
+        "players": 10,
+        "could_not_play": 0,
         "errors": {},
     }
 
@@ -31,6 +33,7 @@ def report(
         (report(worst=75.1), Verdict.BROKEN),
         (report(worst=None), Verdict.BROKEN),
         (report() | {"errors": {"closed": 1}}, Verdict.BROKEN),
+        (report() | {"could_not_play": 1}, Verdict.BROKEN),
         (report(worst=80.0, late=11.0), Verdict.GENERATOR),
         (report(frames=18.0, busy=0.95), Verdict.GENERATOR),
         (report(frames=18.0, busy=None), Verdict.BROKEN),
