@@ -14,11 +14,14 @@ import trio
 
 from cluster.model import Member
 from game.api import RowGame
+from game.arena import Arena
+from game.arena.maps import TILE_UNITS
+from game.fixed import UNIT
 from netcode.control import PROTOCOL
 from netcode.errors import ErrorCode, ProtocolError
 from server.http import schemas
 from server.http.peers import Silent, ask
-from server.http.report import PIECE, phase_of, player_line, report, room_costs, room_line
+from server.http.report import PIECE, is_here, phase_of, player_line, report, room_costs, room_line
 from server.http.routes import Access, Asked, Parameter, endpoint
 from server.http.site import Site
 from server.http.turns import away
@@ -31,7 +34,6 @@ from server.timeline import Takeover
 CLUSTER_EVERY_S = 0.5
 PLAYERS_MAX = 500
 """Of one node, in an answer."""
-MAPPED_MAX = 256
 ROOM_ID = Parameter("room", {"type": "string", "pattern": "^[0-9a-f]{16}$"}, "a room's id", place="path")
 NODE = Parameter("node", {"type": "string", "pattern": "^[0-9A-Za-z-]{1,32}$"}, "a node's name", place="path")
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "how many at most", default=100)
@@ -119,13 +121,18 @@ async def rooms(site: Site, asked: Asked) -> Any:
     "/api/v1/rooms/{room}",
     "One room: who sits in it, whom it has belonged to, and where everybody is",
     answers=schemas.ROOM,
-    parameters=(ROOM_ID,),
+    parameters=(
+        ROOM_ID,
+        Parameter("walls", {"type": "string", "enum": ["yes", "no"]}, "of the map, too", default="no"),
+    ),
     errors=(ErrorCode.UNKNOWN_ROOM, ErrorCode.ROOM_MOVING),
 )
 async def room(site: Site, asked: Asked) -> Any:
-    name = asked.values["room"]
+    name, walls = asked.values["room"], asked.values["walls"]
     where = await owner(site, name)
-    return room_detail(site, where) if isinstance(where, Room) else await ask(site, where, f"/api/v1/rooms/{name}")
+    if isinstance(where, Room):
+        return room_detail(site, where, walls == "yes")
+    return await ask(site, where, f"/api/v1/rooms/{name}?walls={walls}")
 
 
 @endpoint(
@@ -255,7 +262,7 @@ async def owner(site: Site, room: str) -> Room | Member:
     return found
 
 
-def room_detail(site: Site, room: Room) -> dict[str, Any]:
+def room_detail(site: Site, room: Room, with_walls: bool) -> dict[str, Any]:
     """Everything of a room of ours."""
     stage, host = room.stage, site.lobby.hosts[room.stage.game.name]
     phase = phase_of(host, room)
@@ -277,7 +284,7 @@ def room_detail(site: Site, room: Room) -> dict[str, Any]:
             for seat, player in seats
             if player is not None
         ],
-        "map": _map(room, {seat: player.name for seat, player in seats[:MAPPED_MAX] if player is not None}),
+        "map": _map(room, {seat: player.name for seat, player in seats if player is not None}, with_walls),
     }
 
 
@@ -292,26 +299,32 @@ def _column(room: Room, name: str) -> list[int]:
     return values
 
 
-def _map(room: Room, names: dict[int, str]) -> dict[str, Any] | None:
+def _map(room: Room, names: dict[int, str], with_walls: bool) -> dict[str, Any] | None:
     """Where the players of a room of rows are, where its game has columns x and y a seat."""
     x, y = _column(room, "x"), _column(room, "y")
     if not x or not y:
         return None
-    walls = getattr(getattr(room.stage.game, "terms", None), "walls", None)  # the arena's; other games have no corners
-    high = [walls.size_units << 8] * 2 if walls is not None else [max(x), max(y)]
-    return {
-        "low": [0, 0] if walls is not None else [min(x), min(y)],
-        "high": high,
-        "places": [{"seat": seat, "name": name, "x": x[seat], "y": y[seat]} for seat, name in names.items()],
-    }
+    low, high, walls = [min(x), min(y)], [max(x), max(y)], None
+    game = room.stage.game
+    if isinstance(game, Arena):  # other games do not tell how large their world is
+        size, tile, tiles = game.terms.walls.size_units * UNIT, TILE_UNITS * UNIT, game.terms.walls.width
+        low, high = [0, 0], [size, size]
+        if with_walls:
+            solid = game.terms.walls.solid.reshape(tiles, tiles)
+            walls = {"tile": tile, "rows": ["".join(".#"[one] for one in row) for row in solid.tolist()]}
+    places = [{"seat": seat, "name": name, "x": x[seat], "y": y[seat]} for seat, name in names.items()]
+    return {"low": low, "high": high, "places": places, "walls": walls}
 
 
 async def _players_here(site: Site) -> list[dict[str, Any]]:
     found = []
-    for number, session in enumerate(list(site.sessions.by_id.values())[:PLAYERS_MAX]):
+    for number, session in enumerate(list(site.sessions.by_id.values())):
         if number % PIECE == PIECE - 1:
             await trio.lowlevel.checkpoint()
-        found.append(player_line(site, session))
+        if is_here(session):
+            found.append(player_line(site, session))
+        if len(found) == PLAYERS_MAX:
+            break
     return found
 
 

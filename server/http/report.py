@@ -48,7 +48,7 @@ async def report(site: Site) -> dict[str, Any]:
         "http_port": site.http_port,
         "at_s": round(time.time(), 3),
         "uptime_s": round(time.time() - site.started_s, 1),
-        "players": len(site.sessions),
+        "players": sum(map(is_here, site.sessions.by_id.values())),
         "rooms": site.lobby.room_count,
         "lease": {
             "held": site.tenure.held,
@@ -165,6 +165,11 @@ def room_line(room: Room, phase: int, cost_us: float) -> dict[str, Any]:
         "private": bool(room.code),
         "closing": room.closing,
     }
+
+
+def is_here(session: Session) -> bool:
+    """Whether a player is connected, or has a seat that waits; else the session goes on on another node, or nowhere."""
+    return session.lost_at is None or session.seat is not None
 
 
 def player_line(site: Site, session: Session) -> dict[str, Any]:

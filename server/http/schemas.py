@@ -121,6 +121,10 @@ MAP = shape(
     low=items(WHOLE),
     high=items(WHOLE),
     places=items(shape(seat=COUNT, name=TEXT, x=WHOLE, y=WHOLE)),
+    walls={
+        **maybe(shape(tile=COUNT, rows=items(TEXT))),
+        "description": "of the arena, where it was asked for: rows of square tiles, # is a wall",
+    },
 )
 ROOM = shape(
     node=TEXT,
