@@ -13,6 +13,7 @@ from holdfast.bench.plots import plots
 from holdfast.bench.recovery import recovery
 from holdfast.bench.soak import soak
 from holdfast.bench.store import store
+from holdfast.bench.tick import tick
 
 
 @click.group()
@@ -29,3 +30,4 @@ bench.add_command(plots)
 bench.add_command(recovery)
 bench.add_command(soak)
 bench.add_command(store)
+bench.add_command(tick)

@@ -23,6 +23,7 @@ from holdfast.files import raise_file_limit
 if TYPE_CHECKING:
     from game.api import Game
 
+TRANSPORTS = ("udp", "tcp", "ws", "wss")
 FULL_SHARE_MIN = 0.05
 FLOOR_TICKS = 60
 FIRST_STEPS = 2
@@ -74,7 +75,9 @@ class Workload:
     show_default=True,
     help="Part of the bots that decode and check all they see; the others time it only.",
 )
-@click.option("--transport", type=click.Choice(["udp", "tcp"]), default="udp", show_default=True, help="Of frames.")
+@click.option(
+    "--transport", type=click.Choice(["udp", "tcp", "ws", "wss"]), default="udp", show_default=True, help="Of frames."
+)
 @click.option("--journal", type=click.Choice(["process", "disk", "off"]), default="process", show_default=True)
 @click.option("--game", default="arena", show_default=True, metavar="NAME|MODULE:CLASS", help="What is played.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="Option of the game; may be repeated.")
