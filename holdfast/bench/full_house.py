@@ -60,17 +60,14 @@ class Player:
         baseline = self._tick if self._read else -1
         return self.end.seal_input(self._window.packet(self._stream, self.end.acks.ack, baseline, self._tick), now)
 
-    def hear(self, packet: bytes, now: float) -> bytes | None:
-        """Take a datagram; what to answer at once."""
-        frame, reply = self.end.receive(packet, now)
-        if frame is not None:
-            flags, _, _, tick, _, last_seq, _ = HEADER.unpack_from(frame)
-            self._tick, self._read = widen(tick, 16, self._tick), True
-            self._window.acknowledge(widen(last_seq, 16, self._window.acknowledged))
-            if flags & HAS_ACKS:
-                low, bits = ACKS.unpack_from(frame, HEADER.size)
-                self.end.acknowledged(low, bits, now)
-        return reply
+    def read(self, frame: bytes, now: float) -> None:
+        """Acknowledge a frame, and take what it acknowledges."""
+        flags, _, _, tick, _, last_seq, _ = HEADER.unpack_from(frame)
+        self._tick, self._read = widen(tick, 16, self._tick), True
+        self._window.acknowledge(widen(last_seq, 16, self._window.acknowledged))
+        if flags & HAS_ACKS:
+            low, bits = ACKS.unpack_from(frame, HEADER.size)
+            self.end.acknowledged(low, bits, now)
 
 
 class FullHouse:
@@ -79,7 +76,7 @@ class FullHouse:
     def __init__(self, game: RowGame, rooms: int) -> None:
         self.stage, self.metrics = RowStage(game), Metrics()
         self.in_bytes = self.out_bytes = self.heard = 0
-        """Of the datagrams of inputs and frames so far, and how many of the latter came."""
+        """Bytes of the datagrams of all inputs and frames so far, and how many frames came."""
         self._sockets = [_bound() for _ in range(SOCKETS + 1)]
         self._address = address_token(self._sockets[0].getsockname())
         self._inbox, self._outbox = make_batch(RECEIVED_MAX), make_batch(AT_ONCE)
@@ -143,10 +140,13 @@ class FullHouse:
         for sock in self._sockets[1:]:
             while came := self._inbox.receive(sock):
                 for packet, _ in came:
-                    self.out_bytes += len(packet)
-                    self.heard += 1
                     player = self._by_connection[int.from_bytes(packet[1:9], "little")]
-                    if (reply := player.hear(packet, now)) is not None:
+                    frame, reply = player.end.receive(packet, now)
+                    if frame is not None:
+                        player.read(frame, now)
+                        self.out_bytes += len(packet)
+                        self.heard += 1
+                    if reply is not None:
                         replies.append((player, reply))
         self._send(replies)
 
