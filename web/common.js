@@ -53,6 +53,14 @@ export async function serverAddresses() {
   return [`${secure ? "wss" : "ws"}://${name.includes(":") && !name.startsWith("[") ? `[${name}]` : name}:${port}/`];
 }
 
+const ANIMALS = ["Otter", "Heron", "Badger", "Lynx", "Marten", "Osprey", "Stoat", "Raven", "Ibex", "Gannet"];
+
+/** The name that this player has chosen, else one to begin with. */
+export function playerName() {
+  const any = ANIMALS[Math.floor(Math.random() * ANIMALS.length)];
+  return remembered("name") || `${any} ${Math.floor(10 + Math.random() * 90)}`;
+}
+
 /**
  * The element with this id. Throws Error when the page has none of this kind.
  * @template {typeof Element} Kind

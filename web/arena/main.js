@@ -10,7 +10,7 @@ import { MAPS } from "./maps.js";
 import { Painter } from "./draw.js";
 import { Round } from "./round.js";
 import { Sound } from "./sound.js";
-import { element, followTheme, linkWith, part, remember, remembered, serverAddresses } from "../common.js";
+import { element, followTheme, linkWith, part, playerName, remember, remembered, serverAddresses } from "../common.js";
 
 const GAME = "arena";
 const BOTS = 6;
@@ -273,8 +273,7 @@ function closeChat() {
   field.focus();
 }
 
-const ANIMALS = ["Otter", "Heron", "Badger", "Lynx", "Marten", "Osprey", "Stoat", "Raven", "Ibex", "Gannet"];
-nameInput.value = remembered("name") || `${ANIMALS[Math.floor(Math.random() * ANIMALS.length)]} ${Math.floor(10 + Math.random() * 90)}`;
+nameInput.value = playerName();
 hud.showGraph(remembered("graph") === "yes");
 part("graph-button", HTMLButtonElement).setAttribute("aria-pressed", String(remembered("graph") === "yes"));
 const home = part("home", HTMLAnchorElement);
