@@ -65,13 +65,13 @@ async def linked(
 
 
 async def receive_exactly(link: ByteLink, size: int) -> bytes:
-    data = b""
+    data = bytearray()  # not bytes, which are copied with every piece
     while len(data) < size:
         piece = await link.receive()
         assert piece, f"the stream ended after {len(data)} of {size} bytes"
         data += piece
     assert len(data) == size
-    return data
+    return bytes(data)
 
 
 async def test_bytes_arrive_both_ways(modes: tuple[ssl.SSLContext | None, ClientTrust | None]) -> None:
