@@ -24,6 +24,8 @@ from netcode.errors import BadFrame
 
 _PLAIN_MASK_MAX = 16
 _CODE_BYTES = (0, 1, 2, 4)
+_NARROW = 32
+"""Of up to so many values, looking at every byte costs less than gathering those that changed."""
 
 
 class DeltaEncoder:
@@ -82,20 +84,18 @@ class DeltaEncoder:
         code = any_change * (1 + (widest > 127).astype(np.uint8) + (widest > 32767))
 
         head, kept = self._heads(code, changed, any_change)
-        head_ends = np.cumsum(kept.sum(axis=1)).tolist()
-        head_bytes = head[kept].tobytes()
-
         size_of_code = np.array(_CODE_BYTES, np.int32)[code]
+        value_sizes = size_of_code[:, self._field_of]
+        if self.width <= _NARROW:  # every byte that there could be, beside the head: one pass takes those that are sent
+            wide = np.concatenate([head, difference.astype("<i4").view(np.uint8)], axis=1)
+            sent = (np.arange(4) < np.where(changed, value_sizes, 0)[:, :, None]).reshape(count, -1)
+            kept = np.concatenate([kept, sent], axis=1)
+            return _slices(wide[kept].tobytes(), kept.sum(axis=1))
         values = difference[changed].astype("<i4").view(np.uint8).reshape(-1, 4)
-        value_sizes = size_of_code[:, self._field_of][changed]
-        body_bytes = values[np.arange(4) < value_sizes[:, None]].tobytes()
-        body_ends = np.cumsum((changes * size_of_code).sum(axis=1)).tolist()
-
-        deltas, head_at, body_at = [], 0, 0
-        for head_end, body_end in zip(head_ends, body_ends, strict=True):
-            deltas.append(head_bytes[head_at:head_end] + body_bytes[body_at:body_end])
-            head_at, body_at = head_end, body_end
-        return deltas
+        body = values[np.arange(4) < value_sizes[changed][:, None]].tobytes()
+        heads = _slices(head[kept].tobytes(), kept.sum(axis=1))
+        bodies = _slices(body, (changes * size_of_code).sum(axis=1))
+        return [head + body for head, body in zip(heads, bodies, strict=True)]
 
     def _heads(self, code: np.ndarray, changed: np.ndarray, any_change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Codes and masks of every row at full width, and which of those bytes are sent."""
@@ -114,6 +114,13 @@ class DeltaEncoder:
         if len(self._sparse):
             kept[:, self._sparse] &= head[:, self._sparse] != 0
         return head, kept
+
+
+def _slices(data: bytes, sizes: np.ndarray) -> list[bytes]:
+    """The parts of `data`, which have these sizes."""
+    ends = np.cumsum(sizes)
+    begins = ends - sizes
+    return [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
 def decode_delta(fields: Sequence[Field], data: bytes, at: int, baseline: Sequence[int]) -> tuple[list[int], int]:

@@ -13,7 +13,7 @@ under another id. Nothing here does I/O or reads a clock: `now` is in seconds, m
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -21,6 +21,7 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 
 from netcode.frame import ACKS, with_acks
+from netcode.inputs import InputQueues
 from netcode.received import Received
 from netcode.replay import WORDS
 from netcode.seal import (
@@ -65,6 +66,7 @@ _COLUMNS: dict[str, tuple[str, int, float]] = {
     "packets_full_at": ("f8", 1, float("-inf")),
     "sizes_full_at": ("f8", 1, float("-inf")),
     "channel": ("i1", 1, 0),
+    "place": ("i8", 1, -1),
     "path_bytes": ("i1", 1, 0),
     "path": ("u4", ADDRESS_WORDS, 0),
     "window": ("u8", WORDS, 0xFFFF_FFFF_FFFF_FFFF),
@@ -87,6 +89,7 @@ class ServerEnds:
 
     connection: np.ndarray
     channel: np.ndarray
+    place: np.ndarray
     sequence: np.ndarray
     window: np.ndarray
     highest: np.ndarray
@@ -104,8 +107,8 @@ class ServerEnds:
         self.drops = drops
         self.owners: list[Any] = []
         """Whose each slot is."""
-        self.inboxes: list[Callable[[bytes], None] | None] = []
-        """Who takes the input packets of each slot."""
+        self.inboxes: list[InputQueues | None] = []
+        """Who takes the input packets of each slot, under its `place`; None: nobody."""
         self._ends: list[ServerEnd | None] = []
         self._decrypt: list[Any] = []
         self._encrypt: list[Any] = []
@@ -171,6 +174,18 @@ class ServerEnds:
         for index in np.flatnonzero(known & ~usual).tolist():
             self._open_other(came.packet(index), came.address(index), int(slots[index]), now, opened)
         return opened
+
+    def deliver(self, opened: Opened) -> None:
+        """Give input packets to whoever takes them."""
+        groups: dict[InputQueues | None, list[int]] = {}
+        inboxes = self.inboxes
+        for number, slot in enumerate(opened.slots):
+            groups.setdefault(inboxes[slot], []).append(number)
+        groups.pop(None, None)
+        slots, packets = np.array(opened.slots, np.intp), opened.packets
+        for inbox, numbers in groups.items():
+            assert inbox is not None
+            inbox.put(self.place[slots[numbers]], [packets[number] for number in numbers])
 
     def _alone(self, slots: np.ndarray) -> np.ndarray:
         """Which of these are there once."""

@@ -112,11 +112,8 @@ class FrameEncoder:
         header["tick"], header["age"] = ticks & 0xFFFF, ages
         header["last_seq"] = rows.last_seq[readers.rows, readers.seats] & 0xFFFF
         header["depth"] = readers.depths
-        head, size = header.tobytes(), HEADER.size
-        return [
-            head[at : at + size] + shared[pair] + mine
-            for at, pair, mine in zip(range(0, size * len(own), size), pair_of.tolist(), own, strict=True)
-        ]
+        heads = header.view(f"V{HEADER.size}").tolist()
+        return [head + shared[pair] + mine for head, pair, mine in zip(heads, pair_of.tolist(), own, strict=True)]
 
     def _deltas(
         self,

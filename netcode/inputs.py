@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -89,6 +90,7 @@ def parse_input_packet(data: bytes, input_bytes: int) -> InputPacket:
     )
 
 
+_COLUMNS = ("_next", "_skips", "_skipped", "_seen", "_data", "_since", "_stream", "_number")
 _PADDING = bytes(HEADER.size)
 
 
@@ -159,8 +161,9 @@ class InputQueues:
         self._seen = np.zeros((0, QUEUED_MAX), np.int64)
         self._data = np.zeros((0, QUEUED_MAX, input_bytes), np.uint8)
         self._since = np.zeros(0, np.int64)  # packets that came before are those of an earlier connection
+        self._number = np.zeros(0, np.intp)
         self._free: list[int] = []
-        self._came_for: list[int] = []
+        self._came_for: list[np.ndarray] = []
         self._came: list[bytes] = []
 
     def open(self) -> int:
@@ -181,15 +184,18 @@ class InputQueues:
         self.begin(at, 0, 0)
         self._free.append(at)
 
-    def put(self, at: int, packet: bytes) -> None:
-        """Keep a packet of a seat until the next `take_in`. Beyond PACKETS_MAX the older half is forgotten, and comes
+    def put(self, at: Sequence[int] | np.ndarray, packets: Sequence[bytes]) -> None:
+        """Keep packets of these seats until the next `take_in`. When PACKETS_MAX are kept, those are forgotten and come
         again."""
         if len(self._came) >= PACKETS_MAX:
-            half = PACKETS_MAX // 2
-            del self._came[:half], self._came_for[:half]
-            self._since = np.maximum(self._since - half, 0)
-        self._came_for.append(at)
-        self._came.append(packet)
+            self._forget()
+        self._came_for.append(np.asarray(at, np.intp))
+        self._came += packets
+
+    def _forget(self) -> None:
+        self._came_for.clear()
+        self._came.clear()
+        self._since[:] = 0
 
     def take_in(self, ticks: np.ndarray) -> int:
         """Queue what is new in the packets that came, each input with the tick that it saw. Old ones are known already,
@@ -197,7 +203,7 @@ class InputQueues:
         be beyond). Returns how many packets were none."""
         if not self._came:
             return 0
-        at, blob = np.array(self._came_for, np.intp), np.frombuffer(b"".join([*self._came, _PADDING]), np.uint8)
+        at, blob = np.concatenate(self._came_for), np.frombuffer(b"".join([*self._came, _PADDING]), np.uint8)
         sizes = np.fromiter(map(len, self._came), np.intp, len(at))
         begins = np.cumsum(sizes) - sizes
         heads = blob[begins[:, None] + np.arange(HEADER.size)].view(_HEADER_DTYPE)[:, 0]
@@ -207,13 +213,11 @@ class InputQueues:
         malformed = int(np.count_nonzero(mine & ~good))
         mine &= good
         at, heads, begins = at[mine], heads[mine], begins[mine]
-        self._came_for.clear()
-        self._came.clear()
-        self._since[:] = 0
+        self._forget()
         newest = widen_all(heads["newest"], 16, self._next[at])
-        order = np.lexsort((newest, at))  # stable: of equals the last that came
-        last = order[np.append(at[order][1:] != at[order][:-1], True)[: len(order)]]
-        at, heads, newest, begins = at[last], heads[last], newest[last], begins[last]
+        last = self._last_of_each(at, newest)
+        if len(last) < len(at):
+            at, heads, newest, begins = at[last], heads[last], newest[last], begins[last]
 
         told = np.where(heads["flags"] & HAS_BASELINE, widen_all(heads["baseline"], 16, ticks[at]), -1)
         self.baseline[at] = np.where((told > self.baseline[at]) & (told <= ticks[at]), told, self.baseline[at])
@@ -229,6 +233,16 @@ class InputQueues:
             some &= ~gap | skip
         self._queue(at[some], newest[some], heads["seen"][some].astype(np.int64), blob, begins[some] + HEADER.size)
         return malformed
+
+    def _last_of_each(self, at: np.ndarray, newest: np.ndarray) -> np.ndarray:
+        """Which packets to read: of each place that with the newest input, of equals the last that came."""
+        numbers = np.arange(len(at))
+        self._number[at] = numbers
+        if np.array_equal(self._number[at], numbers):
+            return numbers
+        order = np.lexsort((newest, at))  # stable
+        last: np.ndarray = order[np.append(at[order][1:] != at[order][:-1], True)]
+        return last
 
     def _queue(
         self, at: np.ndarray, newest: np.ndarray, seen: np.ndarray, blob: np.ndarray, begins: np.ndarray
@@ -269,7 +283,18 @@ class InputQueues:
     def _grow(self) -> None:
         before = len(self.waiting)
         more = max(16, before)
-        for name in ("waiting", "baseline", "_next", "_skips", "_skipped", "_seen", "_data", "_since", "_stream"):
+        for name in (
+            "waiting",
+            "baseline",
+            "_next",
+            "_skips",
+            "_skipped",
+            "_seen",
+            "_data",
+            "_since",
+            "_stream",
+            "_number",
+        ):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)]))
         self._free.extend(range(before + more - 1, before - 1, -1))

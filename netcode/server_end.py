@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, Opene
 
 if TYPE_CHECKING:
     from netcode.ends import ServerEnds
+    from netcode.inputs import InputQueues
 
 SLOT_BITS = 20
 """A node has at most a million sessions."""
@@ -87,15 +87,10 @@ class ServerEnd:
         if self.slot != NOBODY:
             self.ends.channel[self.slot] = channel
 
-    @property
-    def inbox(self) -> Callable[[bytes], None] | None:
-        """Takes its input packets; None: nobody does."""
-        return self.ends.inboxes[self.slot]
-
-    @inbox.setter
-    def inbox(self, inbox: Callable[[bytes], None] | None) -> None:
+    def deliver_to(self, inbox: InputQueues | None, place: int = -1) -> None:
+        """Who takes the input packets that come by datagram, and under which place; None: nobody."""
         if self.slot != NOBODY:
-            self.ends.inboxes[self.slot] = inbox
+            self.ends.inboxes[self.slot], self.ends.place[self.slot] = inbox, place
 
     def close(self) -> None:
         """Nothing finds this end any more; harmless when it is closed, or was never open."""

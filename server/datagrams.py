@@ -60,11 +60,7 @@ class Datagrams:
         if not len(came):
             return 0
         opened = self.ends.receive(came, trio.current_time())
-        inboxes = self.ends.inboxes
-        for slot, packet in zip(opened.slots, opened.packets, strict=True):
-            inbox = inboxes[slot]
-            if inbox is not None:
-                inbox(packet)
+        self.ends.deliver(opened)
         self._metrics.datagrams_truncated = self._inbox.truncated
         if opened.replies:
             packets, addresses = zip(*opened.replies, strict=True)

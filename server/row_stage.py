@@ -5,8 +5,6 @@ Whatever is done for every player at every tick is done in columns here: a seat 
 
 from __future__ import annotations
 
-import functools
-
 import attrs
 import numpy as np
 
@@ -39,7 +37,7 @@ class RowOccupant(Occupant):
         if self.away or (len(packet) >= INPUT_HEADER.size and packet[1] != self.stream):
             return  # late, of an earlier seat or connection, perhaps of a game with other inputs
         check_input_packet(packet, self.stage.queues.input_bytes)
-        self.stage.queues.put(self.place, packet)
+        self.stage.queues.put([self.place], [packet])
 
     def act(self, seq: int, data: bytes) -> None:
         """Rooms of rows take no acts."""
@@ -104,7 +102,7 @@ class RowStage(Stage):
         assert isinstance(occupant, RowOccupant)
         super().vacate(occupant)
         self.queues.close(occupant.place)
-        occupant.session.end.inbox = None
+        occupant.session.end.deliver_to(None)
         self._rows[occupant.place] = 0  # as good as any, while there is one
 
     def admit(self, occupant: Occupant) -> None:
@@ -114,7 +112,7 @@ class RowStage(Stage):
         session.streams += 1
         occupant.stream = session.streams & 0xFF
         self.queues.begin(place, self.batch.last_seq(occupant.room, occupant.seat), occupant.stream)
-        session.end.inbox = functools.partial(self.queues.put, place)
+        session.end.deliver_to(self.queues, place)
         self._rows[place], self._seats[place] = self.batch.row[occupant.room], occupant.seat
         self._streams[place], self._epochs[place] = occupant.stream, occupant.epoch & 0xFF
         self._slots[place] = session.end.slot
