@@ -68,7 +68,7 @@ class Search:
         if self.broken - self.kept <= max(STEP, self.near * self.broken):
             return None
         if not self.kept:
-            return max(STEP, self.broken - stride)
+            return max(self.broken - stride, _rooms(self.broken // 2))
         return min(self.broken - STEP, _rooms((self.kept + self.broken) / 2))
 
     def tell(self, players: int, verdict: Verdict) -> None:

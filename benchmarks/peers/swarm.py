@@ -49,14 +49,14 @@ JOIN_S = 10.0
 class Player:
     """One client."""
 
-    __slots__ = ("acked", "arrivals", "full", "index", "inputs", "key", "reader", "rest", "seated", "sent", "seq",
+    __slots__ = ("acked", "arrivals", "full", "index", "inputs", "key", "lost", "reader", "rest", "seated", "sent", "seq",
                  "session", "socket")  # fmt: skip
 
     def __init__(self, index: int, connection: socket.socket, session: str) -> None:
         self.index = index
         self.socket = connection
         self.session = session
-        self.seated = False
+        self.seated = self.lost = False
         self.rest = b""
         self.key = (index * 2654435761 + 0x9E3779B9) & 0xFFFFFFFF
         self.seq = 0
@@ -98,17 +98,10 @@ class Swarm:
         for index in range(count):
             path, session = self._seat() if self.dialect.matchmaking else ("/", "")
             connection = socket.create_connection(("127.0.0.1", self.port), timeout=JOIN_S)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.sendall(upgrade(f"127.0.0.1:{self.port}", path))
-            answer, rest = b"", None
-            while rest is None:
-                if not (more := connection.recv(4096)):
-                    raise WireError("the server hung up on a player that wanted to come in")
-                answer += more
-                rest = upgraded(answer)
-            connection.setblocking(False)
             player = Player(index, connection, session)
             self.players.append(player)
+            rest = self._upgrade(connection, path)
+            connection.setblocking(False)
             self._by_fd[connection.fileno()] = player
             self._epoll.register(connection.fileno(), select.EPOLLIN)
             if rest:
@@ -118,6 +111,24 @@ class Swarm:
                 self._receive(0.005)
                 if time.perf_counter() > limit:
                     raise WireError(f"player {index} of {count} was not let in")
+
+    def _upgrade(self, connection: socket.socket, path: str) -> bytes:
+        """Make it a WebSocket; returns what the server has already said on it."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(upgrade(f"127.0.0.1:{self.port}", path))
+        answer = b""
+        while (rest := upgraded(answer)) is None:
+            if not (more := connection.recv(4096)):
+                raise WireError("the server hung up on a player that wanted to come in")
+            answer += more
+        return rest
+
+    def leave(self) -> None:
+        """Close all sockets."""
+        for player in self.players:
+            player.socket.close()
+        self._matchmaker.close()
+        self._epoll.close()
 
     def _seat(self) -> tuple[str, str]:
         """Where to connect and the session's name, from the matchmaking."""
@@ -160,6 +171,8 @@ class Swarm:
         self._opened_at = time.perf_counter()
 
     def _send_input(self, player: Player) -> None:
+        if player.lost:
+            return
         frame = player.inputs[player.seq]
         player.seq += 1
         if player.reader is not None:
@@ -237,6 +250,9 @@ class Swarm:
     def _end(self, player: Player, why: str) -> None:
         """A player that is lost stays lost: its frames are missing in the report. Its socket is only shut down, so that
         its number is not given to another."""
+        if player.lost:
+            return
+        player.lost = True
         self.errors[why] += 1
         with contextlib.suppress(OSError, ValueError):
             self._epoll.unregister(player.socket.fileno())
