@@ -49,8 +49,8 @@ JOIN_S = 10.0
 class Player:
     """One client."""
 
-    __slots__ = ("acked", "arrivals", "full", "index", "inputs", "key", "lost", "reader", "rest", "seated", "sent", "seq",
-                 "session", "socket")  # fmt: skip
+    __slots__ = ("acked", "arrivals", "full", "index", "inputs", "key", "lost", "reader", "rest", "seated", "sent",
+                 "seq", "session", "socket")  # fmt: skip
 
     def __init__(self, index: int, connection: socket.socket, session: str) -> None:
         self.index = index
