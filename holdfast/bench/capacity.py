@@ -10,6 +10,7 @@ that keeps the rule is searched. Runs that other programs disturbed are told, no
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ FLOOR_TICKS = 60
 FIRST_STEPS = 2
 """A search begins with so many steps."""
 OTHERS_MAX = 0.1
+LIFE = ("tick_lateness_ms", "ticks_overrun", "ticks_skipped", "frames_dropped")
+"""What a server tells of a run with everybody's coming and going, not of its window alone."""
 SEAL_BYTES = 27
 """Of a datagram: type, connection id, sequence and tag (docs/protocol.md)."""
 
@@ -162,7 +165,7 @@ def run_once(workload: Workload, players: int, rule: Rule, profile: Path | None)
     """One run with so many players, and its floor. Raises CannotMeasure, CannotProfile."""
     from holdfast.bench.floor import figures, measure_floor
     from holdfast.bench.profile import profiled
-    from holdfast.bench.serving import Cores, Others, bots, server
+    from holdfast.bench.serving import Cores, Others, bots, figures_of, server
 
     cores, others = Cores.found(), Others()
     limits = ["--rooms-max", str(players), "--sessions-max", str(players + 100)]
@@ -170,7 +173,9 @@ def run_once(workload: Workload, players: int, rule: Rule, profile: Path | None)
         server([*workload.served, *limits], cores.server) as serving,
         profiled(serving, profile, players, workload.seconds),
     ):
+        begun_s = time.monotonic()
         report = bots(serving.address, players, workload.seconds, cores.bots, workload.played)
+        life = figures_of(serving.address, time.monotonic() - begun_s)
     share = others.share()
     sizes = sizes_of(report, workload)
     floor = None
@@ -178,6 +183,7 @@ def run_once(workload: Workload, players: int, rule: Rule, profile: Path | None)
         floor = figures(measure_floor(players, *sizes, FLOOR_TICKS, cores, workload.tick_hz))
     return {
         **judged(report, floor, rule),
+        "with_joins": {name: life[name] for name in LIFE},
         "pinned": cores.told(),
         "others_share": share,
         "profiled": profile is not None,
@@ -275,6 +281,11 @@ def _print(measured: Mapping[str, Any]) -> None:
 def warnings_of(run: Mapping[str, Any]) -> list[str]:
     """What of the rule a run broke, and what makes it worth less."""
     told = [*run["broken"], *run["warnings"], *(f"{count} errors {kind}" for kind, count in run["errors"].items())]
+    life, half_ms = run["with_joins"], 500 / run["tick_hz"]
+    if life["tick_lateness_ms"]["max"] > half_ms:
+        told.append(f"while players came, played or left a tick was {life['tick_lateness_ms']['max']:.0f} ms late")
+    if life["ticks_skipped"]:
+        told.append(f"{life['ticks_skipped']} ticks skipped")
     if run["others_share"] is not None and run["others_share"] > OTHERS_MAX:
         told.append(f"other programs kept {run['others_share']:.0%} of the machine busy")
     return told

@@ -143,6 +143,26 @@ def bots(
     return report
 
 
+def figures_of(address: str, window_s: float) -> dict[str, Any]:
+    """What a server counts about itself, lateness over the last `window_s` (see `server.metrics`).
+
+    Raises CannotMeasure.
+    """
+    import trio
+
+    from netcode.client import connect
+    from netcode.errors import NetcodeError
+
+    async def ask() -> dict[str, Any]:
+        async with connect(address, name="onlooker") as client:
+            return await client.stats(min(3600, max(1, round(window_s))))
+
+    try:
+        return trio.run(ask)
+    except (OSError, NetcodeError) as error:
+        raise CannotMeasure(f"the server does not answer: {error}") from None
+
+
 def child_environ() -> dict[str, str]:
     """The environment of a process of ours: it finds the same modules."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([_HOME, *filter(None, sys.path)])}

@@ -66,6 +66,7 @@ def test_a_real_run_is_judged(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert len(point["runs"]) == 2
     for run in point["runs"]:
         assert run["floor"]["frame_bytes"] == round(run["bytes_per_frame"])
+        assert run["with_joins"]["tick_lateness_ms"]["max"] >= run["tick_lateness_ms"]["max"] - 0.001
         assert run["floor_ratio"] == pytest.approx(
             run["server"]["cpu_us_per_frame"] / run["floor_us_per_frame"], abs=0.01
         )
