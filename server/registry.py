@@ -160,6 +160,10 @@ class Registry:
         """Nobody is to take the session up any more: its record goes, a little later."""
         self._over.append(session)
 
+    async def revoke(self, session: Session) -> None:
+        """The same, at once: a `Resume` that comes now finds nothing. Raises ClusterError."""
+        await self._delete(session)
+
     async def run(self, sessions: Callable[[], list[Session]], end: Callable[[Session, ProtocolError], None]) -> None:
         """Keep the records of our sessions alive, for ever; `end` those that were replaced elsewhere."""
         touched_at = trio.current_time()

@@ -141,7 +141,7 @@ async def kick(site: Site, asked: Asked) -> Any:
         if room is not None:
             site.lobby.hosts[room.stage.game.name].seating.leave(occupant, 0)
     site.end(session, KICKED)
-    site.registry.over(session)
+    await site.registry.revoke(session)
     log.info("kicked", session=name, account=session.account)
     return {"done": True}
 

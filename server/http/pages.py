@@ -52,7 +52,7 @@ class Pages:
             self._look()
         file = self._files.get(path)
         if file is None:
-            return f"{path}/" if f"{path}/" in self._files else None
+            return f"{path}/" if path and f"{path}/" in self._files else None
         try:
             status = file.stat()
             seen = status.st_mtime_ns, status.st_size

@@ -14,6 +14,7 @@ import enum
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -157,8 +158,8 @@ async def _read_body(request: Request) -> bytes:
     body = b""
     try:
         with trio.fail_after(BODY_S):
-            async with away():
-                async for part in request.stream():
+            async with away(), aclosing(request.stream()) as parts:
+                async for part in parts:
                     body += part
                     if len(body) > BODY_BYTES_MAX:
                         raise _too_large()

@@ -1,0 +1,55 @@
+"""Figures: every counter is told, under names and labels as Prometheus wants them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import attrs
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.http.figures import COUNTED
+from server.metrics import Metrics
+from tests.server.helpers import playing
+from tests.server.http.asking import serving_web
+
+UNITS = ("_seconds", "_bytes", "_records", "_connections", "_players", "_rooms", "_nodes")
+
+
+def test_every_counter_of_the_node_is_told() -> None:
+    counters = {field.name for field in attrs.fields(Metrics) if isinstance(field.default, int)}
+    assert counters == set(COUNTED)
+
+
+async def test_figures_are_those_of_the_node(tmp_path: Path) -> None:
+    async with serving_web(tmp_path) as web, playing(web.node) as (_, room):
+        await room.next_frame()
+        answer = await web.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+        value = {sample.name: sample.value for family in families.values() for sample in family.samples}
+        assert 0 < value["holdfast_ticks_total"] <= web.node.metrics.ticks
+        assert value["holdfast_players"] == 1
+        assert value["holdfast_frames_sent_total"] > 0
+        assert 0 < value["holdfast_lease_left_seconds"] <= 1.5
+        ticks = {sample.labels["le"]: sample.value for sample in families["holdfast_tick_duration_seconds"].samples
+                 if sample.name.endswith("_bucket") and sample.labels["phase"] == "0"}  # fmt: skip
+        assert list(ticks.values()) == sorted(ticks.values())
+        assert ticks["+Inf"] > 0
+        states = {sample.labels["state"]: sample.value for sample in families["holdfast_state"].samples}
+        assert states == {"serving": 1.0, "draining": 0.0, "suspended": 0.0}
+
+
+async def test_names_are_as_prometheus_wants_them_and_labels_are_few(tmp_path: Path) -> None:
+    async with serving_web(tmp_path) as web, playing(web.node):
+        text = (await web.get("/metrics")).body.decode()
+        for family in text_string_to_metric_families(text):
+            assert re.fullmatch(r"(holdfast|process)_[a-z_]+", family.name)
+            assert family.documentation.endswith(".")
+            assert len(family.samples) <= 4 * 12
+            labels = {label for sample in family.samples for label in sample.labels}
+            assert labels <= {"game", "phase", "reason", "state", "le"}
+            if family.type == "counter":
+                assert all(sample.name.endswith("_total") for sample in family.samples)
+        assert not re.search(r"_(ms|mb|us)\b", text)
+        assert web.node.people[0].room not in text
