@@ -4,6 +4,8 @@
     hold    N connections that have shaken hands           ──► serve (below)
     serve   accepts with the TLS of `netcode.tls`, and keeps socket and TLS state of each, nothing else
 
+A connection that is held has carried a record each way, as that of a session has: TLS has its buffers from then on.
+
 Each says a line of JSON when it is ready (`{"port": …}` or `{"ready": N}`) and ends when its standard input does.
 """
 
@@ -26,10 +28,11 @@ from netcode import messages
 from netcode.certificate import client_trust, development_certificate, server_context
 from netcode.messages import Message
 from netcode.tcp import ByteLink
-from netcode.tls import Tls, accept
+from netcode.tls import READ_SIZE, Tls, accept
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 1024
+RECORD = bytes(64)
 
 
 class _Nobody:
@@ -68,6 +71,8 @@ async def hold(server: str, count: int) -> None:
 
     async def one(_: int, entered: Callable[[], None]) -> None:
         async with trio.open_nursery() as nursery, await ByteLink.client(host, int(port), trust, nursery) as link:
+            link.write(RECORD)
+            await link.receive()
             entered()
             await link.receive()
 
@@ -97,7 +102,7 @@ async def _many(one: Callable[[int, Callable[[], None]], Awaitable[None]], count
 async def serve(folder: str) -> None:
     """Accept whoever comes, and keep what a connection needs: socket and TLS."""
     context, turn = server_context(*development_certificate(Path(folder))), trio.Lock()
-    kept: list[tuple[socket.socket, Tls | None]] = []
+    kept: list[tuple[socket.socket, Tls]] = []
     with socket.create_server((LOOPBACK, 0), backlog=BACKLOG) as listener:
         listener.setblocking(False)
         _say(port=listener.getsockname()[1])
@@ -105,7 +110,12 @@ async def serve(folder: str) -> None:
 
             async def keep(raw: socket.socket) -> None:
                 tls, _ = await accept(raw, context, turn)
+                assert tls is not None
                 kept.append((raw, tls))
+                while not tls.decrypt(len(RECORD))[0]:
+                    await trio.lowlevel.wait_readable(raw)
+                    tls.incoming.write(raw.recv(READ_SIZE))
+                raw.send(tls.encrypt(RECORD))
 
             while True:
                 await trio.lowlevel.wait_readable(listener)
