@@ -3,7 +3,8 @@
  * and draws what the room shows.
  */
 
-import { ALIVE, DEAD, EMPTY, PROTECTED } from "./rules.js";
+import { ALIVE, DEAD, EMPTY, PROTECTED, wallAhead } from "./rules.js";
+import { angleOf } from "../holdfast/fixed.js";
 import { MAPS } from "./maps.js";
 import { Shots } from "./shots.js";
 import { Sparks } from "./sparks.js";
@@ -67,15 +68,17 @@ export class Round {
     return { x: columns.x[me] / 256, y: columns.y[me] / 256 };
   }
 
-  /** The foe that is nearest, units. */
+  /** The foe that is nearest, units; those behind a wall come last. */
   nearestFoe() {
-    const from = this.from(), columns = this.view?.columns;
+    const from = this.from(), columns = this.view?.columns, me = this.room.seat;
     if (!from || !columns) return null;
     let best = null, least = Infinity;
     columns.state.forEach((state, seat) => {
-      const mate = columns.team && columns.team[seat] === columns.team[this.room.seat];
-      if (seat === this.room.seat || mate || (state !== ALIVE && state !== PROTECTED)) return;
-      const x = columns.x[seat] / 256, y = columns.y[seat] / 256, far = Math.hypot(x - from.x, y - from.y);
+      const mate = columns.team && columns.team[seat] === columns.team[me];
+      if (seat === me || mate || (state !== ALIVE && state !== PROTECTED)) return;
+      const x = columns.x[seat] / 256, y = columns.y[seat] / 256, away = Math.hypot(x - from.x, y - from.y);
+      const free = wallAhead(this.walls, from.x * 256, from.y * 256, angleOf(x - from.x, y - from.y), away * 4);
+      const far = away + (free < away * 4 - 64 ? 10_000 : 0);
       if (far < least) [best, least] = [{ x, y }, far];
     });
     return best;

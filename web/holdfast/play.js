@@ -59,13 +59,13 @@ export class Play {
 
   /**
    * What the player wants from now on; fields that are not named stay as they are. Throws HoldfastError (BAD_OPTION).
-   * @param {Record<string, number>} fields @param {number} now
+   * @param {Record<string, number>} fields
    */
-  want(fields, now) {
+  want(fields) {
     this.shape.check(fields);
     if (Object.entries(fields).every(([name, value]) => this._held[name] === value)) return;
     Object.assign(this._held, fields);
-    this.predictor?.want(this._held, now);
+    this.predictor?.want(this._held);
   }
 
   /** Add the held input to the window unless it is full; the packet carries all that is unacknowledged. @param {number} now */

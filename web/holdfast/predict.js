@@ -9,7 +9,7 @@
  *
  * What is drawn lies between the newest state and the one after it *under the keys as they are now*: a key shows in the
  * very next picture, and not only in the one after the next input. (`netcode/predict.py` draws one input later: it has
- * no picture to be quick for.) Where the next input turns out to be another, the difference is smoothed like any other.
+ * no picture to be quick for.) Where the next input turns out to be another, that is smoothed like any difference.
  */
 
 import { UNACKED_MAX } from "./inputs.js";
@@ -59,12 +59,10 @@ export class Predictor {
     this._base = null;
   }
 
-  /** What the player wants from now on. @param {Record<string, number>} held @param {number} now */
-  want(held, now) {
-    this._smoothly(now, () => {
-      this._held = { ...held };
-      this._lookAhead();
-    });
+  /** What the player wants from now on. @param {Record<string, number>} held */
+  want(held) {
+    this._held = { ...held };
+    this._lookAhead(); // (shows at once: it is a part of a tick's way at most)
   }
 
   /** Input `seq` was made. @param {number} seq @param {Record<string, number>} wanted @param {number} now */

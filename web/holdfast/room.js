@@ -144,7 +144,7 @@ export class RowRoom extends Room {
    * @param {Record<string, number>} fields
    */
   want(fields) {
-    this.play.want(fields, clock());
+    this.play.want(fields);
   }
 
   /** What to draw now; see `Play.viewAt`. */

@@ -1,0 +1,232 @@
+"""The arena's page as a player has it: in a browser, on real nodes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.web.browser import Cluster, Tab, tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+WEIGHT_MAX = 200_000
+"""Bytes of the page and all that it loads."""
+UNIT = 256
+JUMP = 64 * UNIT
+FIGHT = '{ game: "arena", options: { map: 1, fillers: 16, seats: 16, protect_ms: 0, respawn_ms: 900, match_s: 900 } }'
+"""A crowd: somebody dies every second."""
+ALONE = '{ game: "arena", options: { seats: 2, match_s: 901, map: %d } }'
+ALIVE = "[1, 3].includes(holdfast.round?.view?.columns.state[holdfast.round.room.seat])"
+
+RECORD = """() => {
+  const seen = (globalThis.seen = { pressed: null, before: null, after: null, pictures: [], ticks: [] });
+  addEventListener("keydown", () => {
+    const round = holdfast.round;
+    seen.pressed ??= performance.now();
+    seen.before ??= round.view.columns.x[round.room.seat];
+  }, { capture: true });
+  const look = () => {
+    requestAnimationFrame(look);
+    const round = holdfast.round, view = round?.view;
+    if (!view) return;
+    const { x, y, state, deaths } = view.columns, me = round.room.seat, tick = round.room.play.newest?.tick;
+    if (seen.pressed !== null && seen.after === null) seen.after = x[me];
+    const alive = state[me] === 1 || state[me] === 3;
+    seen.pictures.push([performance.now(), x[me], y[me], alive, deaths[me], round.room.epoch]);
+    if (tick !== undefined && tick !== seen.ticks.at(-1)?.[1]) seen.ticks.push([performance.now(), tick]);
+  };
+  requestAnimationFrame(look); // behind the page's own: it looks at what was just drawn
+}"""
+
+
+@contextmanager
+def playing(chromium: Browser, cluster: Cluster, where: str, *, lost: bool = False, **context: Any) -> Iterator[Tab]:
+    """A player in a room of the arena, with a first picture there."""
+    with tab(chromium, f"{cluster.pages}/arena/", lost=lost, **context) as opened:
+        opened.until("globalThis.holdfast?.client && !holdfast.client.paused")
+        opened.value(f"holdfast.client.join({where}).then(() => 0)")
+        opened.until(ALIVE)
+        yield opened
+
+
+def seat(opened: Tab) -> tuple[str, int, int]:
+    """Room, seat and generation."""
+    found = opened.value("[holdfast.round.room.id, holdfast.round.room.seat, holdfast.round.room.generation]")
+    return found[0], found[1], found[2]
+
+
+def fight(opened: Tab, expression: str) -> None:
+    """Walk about and shoot whoever is near, until an expression is true."""
+    for key in ("q", "Space", "e"):
+        opened.page.keyboard.down(key)
+    for key in itertools.cycle("wdsa"):
+        opened.page.keyboard.down(key)
+        end = time.monotonic() + 0.8
+        while time.monotonic() < end:
+            if opened.value(expression):
+                opened.page.keyboard.up(key)
+                return
+            time.sleep(0.02)
+        opened.page.keyboard.up(key)
+
+
+def test_a_guest_logs_in_and_plays_by_keys_alone(chromium: Browser, cluster: Cluster) -> None:
+    with tab(chromium, f"{cluster.pages}/arena/") as opened:
+        opened.until("document.activeElement?.id === 'name'")
+        opened.picture("arena-menu")
+        opened.page.keyboard.press("Control+a")
+        opened.page.keyboard.type("Ada L")
+        opened.page.keyboard.press("Enter")
+        opened.until(ALIVE)
+        assert opened.value("holdfast.client.name") == "Ada L"
+        assert opened.value("document.activeElement.id") == "field"
+        start = opened.value("holdfast.controls.aim")
+        opened.page.keyboard.down("ArrowRight")
+        opened.until(f"holdfast.controls.aim !== {start}")
+        opened.page.keyboard.up("ArrowRight")
+        opened.page.keyboard.press("Escape")
+        opened.until("document.activeElement?.id === 'resume'")
+        opened.page.keyboard.press("Enter")
+        opened.until("document.activeElement?.id === 'field'")
+        opened.page.keyboard.press("Enter")
+        opened.page.keyboard.type("good day")
+        opened.page.keyboard.press("Enter")
+        opened.until("document.getElementById('feed').textContent.includes('Ada L: good day')")
+
+
+def test_a_key_shows_in_the_next_picture_and_the_server_agrees(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, ALONE % 0) as opened:
+        opened.value(RECORD)
+        opened.until("seen.pictures.length > 20")
+        opened.page.keyboard.down("d")
+        opened.until("seen.after !== null")
+        before, after = opened.value("[seen.before, seen.after]")
+        assert after > before
+        opened.until(f"holdfast.round.view.columns.x[holdfast.round.room.seat] > {before + 40 * UNIT}")
+        opened.page.keyboard.up("d")
+        play = "holdfast.round.room.play"
+        opened.until(f"{play}.predictor.state.vx === 0 && {play}.newest.mine({play}.seat).vx === 0")
+        opened.until(f"{play}.window.newest - {play}.window.acknowledged < 8")
+        predicted, told = opened.value(f"[{play}.predictor.state, {play}.newest.mine({play}.seat)]")
+        assert {name: predicted[name] for name in ("x", "y")} == {name: told[name] for name in ("x", "y")}
+        books = opened.value(f"{play}.predictor.corrections")
+        assert books["compared"] > 20
+        assert books["jumps"] == 0
+
+
+def test_a_player_kills_dies_and_lives_again(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, FIGHT) as opened:
+        mine = "holdfast.round.view.columns.%s[holdfast.round.room.seat]"
+        fight(opened, f"{mine % 'score'} > 0")
+        opened.picture("arena-fight")
+        name = opened.value("holdfast.client.name")
+        score = "document.querySelector('#score-list .me').textContent"
+        opened.until(f"{score}.startsWith({name!r}) && /[1-9]/.test({score}.slice({len(name)}))")
+        fight(opened, f"{mine % 'state'} === 2")
+        opened.until("document.getElementById('banner').textContent.includes('back in')")
+        opened.picture("arena-dead")
+        opened.until(ALIVE)
+        opened.until("document.getElementById('banner').hidden")
+
+
+def test_two_players_see_each_other_by_a_shared_link(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, ALONE % 1) as one:
+        room = seat(one)[0]
+        with tab(chromium, f"{cluster.pages}/arena/?room={room}", color_scheme="light") as two:
+            two.until("globalThis.holdfast?.client && !holdfast.client.paused")
+            assert two.page.inner_text("#play") == "Join the room"
+            two.page.click("#play")
+            two.until(ALIVE)
+            assert seat(two)[0] == room
+            of_one = seat(one)[1]
+            name = one.value("holdfast.client.name")
+            two.until(f"holdfast.round.room.roster[{of_one}] === {name!r}")
+            start = two.until(f"holdfast.round.view.columns.x[{of_one}]")
+            one.page.keyboard.down("d")
+            two.until(f"Math.abs(holdfast.round.view.columns.x[{of_one}] - {start}) > {10 * UNIT}")
+            one.page.keyboard.up("d")
+            two.picture("arena-light")
+
+
+def test_a_reload_takes_the_same_seat_again(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, ALONE % 0) as opened:
+        before = seat(opened)
+        frames = opened.value("holdfast.round.room.frames")
+        assert frames > 0
+        opened.page.reload()
+        opened.until(ALIVE)
+        assert seat(opened) == before
+        opened.until("holdfast.round.room.frames > 5")
+
+
+def test_a_copy_of_a_tab_is_another_player(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, ALONE % 0) as opened:
+        before, account = seat(opened), opened.value("holdfast.client.account")
+        with opened.context.expect_page() as copied:
+            opened.value("void open(location.href)")  # takes the session storage along, as "duplicate tab" does
+        copy = Tab(copied.value, opened.context)
+        copy.until("globalThis.holdfast?.client && !holdfast.client.paused")
+        assert copy.value("holdfast.client.account") != account
+        frames = opened.value("holdfast.round.room.frames")
+        copy.page.close()
+        opened.until(f"holdfast.round.room.frames > {frames}")
+        assert seat(opened) == before
+
+
+def test_the_node_under_a_page_is_killed_and_the_page_plays_on(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, FIGHT, lost=True) as opened:
+        mine = "holdfast.round.view.columns.%s[holdfast.round.room.seat]"
+        fight(opened, f"{mine % 'score'} > 0")
+        opened.value(RECORD)
+        opened.value("void holdfast.client.on('resumed', (how) => (globalThis.resumed = how))")
+        opened.until("seen.pictures.length > 30")
+        before, score = seat(opened), opened.value(mine % "score")
+        dead = cluster.kill_node_of(before[0])
+        how = opened.until("globalThis.resumed")
+        opened.picture("arena-moved")
+        assert how["moved"]
+        assert how["pauseMs"] < 10_000  # `python -m tests.web.measure` measures it, this machine may be busy
+        assert "Moved to " in opened.page.inner_text("#note")
+        opened.until("seen.pictures.length > 200")
+        assert seat(opened) == before
+        assert opened.value(mine % "score") >= score
+        assert opened.value("holdfast.client.resumes") == 1
+        assert cluster.node_of(before[0])["node"] != dead
+        pictures = opened.value("seen.pictures")
+        steps = [
+            max(abs(now[1] - was[1]), abs(now[2] - was[2]))
+            for was, now in itertools.pairwise(pictures)
+            if was[3] and now[3] and was[4] == now[4]
+        ]
+        assert len(steps) > 30
+        assert max(steps) < JUMP
+        assert {picture[5] for picture in pictures} == {1, 2}
+
+
+def test_a_phone_plays_by_touch(chromium: Browser, cluster: Cluster) -> None:
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with playing(chromium, cluster, ALONE % 0, **phone) as opened:
+        start = opened.value("holdfast.round.view.columns.x[holdfast.round.room.seat]")
+        touch = opened.context.new_cdp_session(opened.page)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": 90, "y": 600, "id": 1}]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": 150, "y": 600, "id": 1}]})
+        opened.until(f"holdfast.round.view.columns.x[holdfast.round.room.seat] > {start + 10 * UNIT}")
+        opened.picture("arena-phone")
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        opened.until("holdfast.controls.moveStick === null")
+        assert opened.value("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_page_weighs_little(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, ALONE % 0) as opened:
+        loaded = opened.value(
+            "['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind))"
+            ".map((each) => [new URL(each.name).pathname, each.decodedBodySize])"
+        )
+        weight = sum(size for _, size in loaded)
+        assert 50_000 < weight <= WEIGHT_MAX, loaded
+        assert all(size > 0 for _, size in loaded), loaded
