@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from holdfast.bench.capacity_table import show
 from holdfast.bench.rule import CPU_GOAL_US, FLOOR_RATIO_GOAL, Rule, Search, judged, median_run, most_held, spread
 from holdfast.files import raise_file_limit
 
@@ -29,7 +30,6 @@ FULL_SHARE_MIN = 0.05
 FLOOR_TICKS = 60
 FIRST_STEPS = 2
 """A search begins with so many steps."""
-OTHERS_MAX = 0.1
 LIFE = ("tick_lateness_ms", "ticks_overrun", "ticks_skipped", "frames_dropped")
 """What a server tells of a run with everybody's coming and going, not of its window alone."""
 SEAL_BYTES = 27
@@ -128,7 +128,7 @@ def capacity(
         return 1
     if file is not None:
         file.write_text(json.dumps(measured, indent=2) + "\n")
-    _print(measured)
+    show(measured)
     return 0 if measured["held"] else 1
 
 
@@ -136,8 +136,21 @@ def measure(
     workload: Workload, players: int | None, step: int, repeats: int, profile: Path | None = None
 ) -> dict[str, Any]:
     """All runs; see `capacity`. Raises CannotMeasure, CannotProfile."""
+    from holdfast.bench.serving import CannotMeasure
+
     rule = Rule.at(workload.tick_hz)
     points: list[dict[str, Any]] = []
+
+    def tried(number: int) -> bool:
+        """Whether so many are held; a number beyond what holds may be so many that nothing can be measured."""
+        try:
+            return held(number)
+        except CannotMeasure as error:
+            if not any(point["held"] for point in points):
+                raise
+            click.echo(f"{number:,} players: {error}", err=True)
+            points.append({"players": number, "held": False, "runs": [], "failed": str(error)})
+            return False
 
     def held(number: int) -> bool:
         runs = []
@@ -150,7 +163,7 @@ def measure(
     if players is not None:
         held(players)
     else:
-        search(held, step)
+        search(tried, step)
     return whole(workload, rule, points, searched=players is None)
 
 
@@ -165,7 +178,7 @@ def run_once(workload: Workload, players: int, rule: Rule, profile: Path | None)
     """One run with so many players, and its floor. Raises CannotMeasure, CannotProfile."""
     from holdfast.bench.floor import figures, measure_floor
     from holdfast.bench.profile import profiled
-    from holdfast.bench.serving import Cores, Others, bots, figures_of, server
+    from holdfast.bench.serving import CannotMeasure, Cores, Others, bots, figures_of, server
 
     cores, others = Cores.found(), Others()
     limits = ["--rooms-max", str(players), "--sessions-max", str(players + 100)]
@@ -175,7 +188,10 @@ def run_once(workload: Workload, players: int, rule: Rule, profile: Path | None)
     ):
         begun_s = time.monotonic()
         report = bots(serving.address, players, workload.seconds, cores.bots, workload.played)
-        life = figures_of(serving.address, time.monotonic() - begun_s)
+        try:
+            life = figures_of(serving.address, time.monotonic() - begun_s)
+        except CannotMeasure:  # it has too much to do to take another connection
+            life = None
     share = others.share()
     sizes = sizes_of(report, workload)
     floor = None
@@ -183,7 +199,7 @@ def run_once(workload: Workload, players: int, rule: Rule, profile: Path | None)
         floor = figures(measure_floor(players, *sizes, FLOOR_TICKS, cores, workload.tick_hz))
     return {
         **judged(report, floor, rule),
-        "with_joins": {name: life[name] for name in LIFE},
+        "with_joins": None if life is None else {name: life[name] for name in LIFE},
         "pinned": cores.told(),
         "others_share": share,
         "profiled": profile is not None,
@@ -246,54 +262,3 @@ def _input_size(game: Game) -> int:
     if not isinstance(game, RowGame):
         raise click.UsageError(f"--game {game.name}: only games of rows have inputs and frames every tick")
     return game.input_dtype.itemsize
-
-
-def _print(measured: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console, rule = Console(), measured["rule"]
-    what = f"{measured['game']}, {measured['rooms_of']} a room, {measured['tick_hz']} Hz over {measured['transport']}"
-    table = Table(title=f"{what}, journal {measured['journal']}; µs a frame, ms", title_justify="left", box=None)
-    table.padding = (0, 1, 0, 0)
-    names = ("players", "kept", "frames/s", "interval", "RTT", "late", "CPU", "floor", "ratio", "core", "others")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    runs = [run for point in measured["points"] for run in point["runs"]]
-    for run in runs:
-        seen = [run["frames_per_s"]["min"], run["frame_interval_ms"]["worst_client_p99"], run["input_rtt_ms"]["p50"]]
-        costs = [run["server"]["cpu_us_per_frame"], run["floor_us_per_frame"], run["floor_ratio"]]
-        shares = [_percent(run["server_core_share"]), _percent(run["others_share"])]
-        told = map(_say, (*seen, run["tick_lateness_ms"]["p99"], *costs))
-        table.add_row(f"{run['players']:,}", "no" if run["broken"] else "yes", *told, *shares)
-    console.print(table)
-    pinned = measured["pinned"]
-    where = "anywhere" if pinned["server"] is None else f"core {pinned['server']}, bots on core {pinned['bots']}"
-    limits = f"≥ {rule['frames_per_s_min']:g} frames/s, worst client's p99 ≤ {rule['worst_client_p99_ms']:g} ms"
-    console.print(f"server on {where}; rule: {limits}", highlight=False)
-    carried = f"carried: {measured['capacity']:,} players" if measured["held"] else "not carried"
-    console.print(carried, style="bold", highlight=False)
-    for run in runs:
-        for text in warnings_of(run):
-            console.print(f"{run['players']:,} players: {text}", style="yellow", markup=False, highlight=False)
-
-
-def warnings_of(run: Mapping[str, Any]) -> list[str]:
-    """What of the rule a run broke, and what makes it worth less."""
-    told = [*run["broken"], *run["warnings"], *(f"{count} errors {kind}" for kind, count in run["errors"].items())]
-    life, half_ms = run["with_joins"], 500 / run["tick_hz"]
-    if life["tick_lateness_ms"]["max"] > half_ms:
-        told.append(f"while players came, played or left a tick was {life['tick_lateness_ms']['max']:.0f} ms late")
-    if life["ticks_skipped"]:
-        told.append(f"{life['ticks_skipped']} ticks skipped")
-    if run["others_share"] is not None and run["others_share"] > OTHERS_MAX:
-        told.append(f"other programs kept {run['others_share']:.0%} of the machine busy")
-    return told
-
-
-def _say(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast.bench.capacity import Workload, search, sizes_of
+from holdfast.bench.capacity_table import warnings_of
 from holdfast.bench.profile import CannotProfile, check_profiler
+from holdfast.bench.serving import CannotMeasure
 from holdfast.cli import main
 
+capacity = sys.modules["holdfast.bench.capacity"]  # the package has the command under that name
 ROOT = Path(__file__).resolve().parents[3]
 WORKLOAD = Workload(
     game="arena",
@@ -52,6 +56,59 @@ def test_the_search_goes_on_until_it_knows() -> None:
 
     search(held, 10)
     assert tried == [20, 40, 80, 60, 70]
+
+
+def run(players: int, broken: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "players": players,
+        "tick_hz": 20,
+        "broken": list(broken),
+        "server": {"cpu_us_per_frame": 9.5},
+        "floor_us_per_frame": 3.0,
+        "floor_ratio": 3.167,
+        "frames_per_s": {"min": 20.0},
+        "frame_interval_ms": {"worst_client_p99": 60.0},
+        "input_rtt_ms": {"p50": 40.0},
+        "tick_lateness_ms": {"p99": 1.0},
+        "errors": {},
+        "warnings": [],
+        "with_joins": {"tick_lateness_ms": {"max": 24.9}, "ticks_skipped": 0},
+        "others_share": 0.05,
+    }
+
+
+def test_so_many_that_nothing_can_be_measured_is_more_than_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_once(_: Workload, players: int, *rest: object) -> dict[str, Any]:
+        if players >= 80:
+            raise CannotMeasure("the bots have not come to an end")
+        return run(players, ("too slow",) * (players > 50))
+
+    monkeypatch.setattr(capacity, "run_once", run_once)
+    told = capacity.measure(WORKLOAD, None, 10, 1)
+    assert [(point["players"], point["held"]) for point in told["points"]] == [
+        *((20, True), (40, True), (80, False)),
+        *((60, False), (50, True)),
+    ]
+    assert (told["capacity"], told["players"], told["held"], told["searched"]) == (50, 50, True, True)
+    assert told["goal_met"] == {"cpu_us_per_frame": True, "floor_ratio": False}
+    with pytest.raises(CannotMeasure):
+        capacity.measure(WORKLOAD, 80, 10, 1)
+    assert capacity.measure(WORKLOAD, 60, 10, 1)["capacity"] is None
+
+
+def test_what_makes_a_run_worth_less_is_told() -> None:
+    assert warnings_of(run(10)) == []
+    late = {"tick_lateness_ms": {"max": 26.0}, "ticks_skipped": 3}
+    more = {"with_joins": late, "others_share": 0.3, "errors": {"timed_out": 2}, "warnings": ["the bots were late"]}
+    assert warnings_of({**run(10, ("too slow",)), **more}) == [
+        "too slow",
+        "the bots were late",
+        "2 errors timed_out",
+        "while players came, played or left a tick was 26 ms late",
+        "3 ticks skipped",
+        "other programs kept 30% of the machine busy",
+    ]
+    assert warnings_of({**run(10), "with_joins": None, "others_share": None}) == []
 
 
 def test_a_real_run_is_judged(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
