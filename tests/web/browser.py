@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,18 @@ def cluster(*options: str) -> Iterator[Cluster]:
             server.end()
 
 
+LOOK = """new Promise((resolve) => {{
+  const end = performance.now() + {left_ms};
+  const look = () => {{
+    let found;
+    try {{ found = ({expression}); }} catch {{ found = null; }}
+    if (found || performance.now() > end) resolve(found || null);
+    else setTimeout(look, 8);
+  }};
+  look();
+}})"""
+
+
 @attrs.define
 class Tab:
     """A page that is open, and what its console has said."""
@@ -137,22 +149,29 @@ class Tab:
         return self.page.evaluate(expression)
 
     def until(self, expression: str, within_s: float = WAIT_S) -> Any:
-        """Wait until an expression is true; its value."""
-        return until(lambda: self.value(expression), f"{expression} in {self.page.url}", within_s)
+        """Wait until an expression is true; its value. Fails when it does not become so."""
+        found = self.within(expression, within_s)
+        assert found, f"not within {within_s:g} s: {expression} in {self.page.url}"
+        return found
+
+    def within(self, expression: str, within_s: float) -> Any:
+        """The value of an expression as soon as it is true; None when it does not become so. The page looks by itself,
+        every few milliseconds; what throws (yet) is not true."""
+        from playwright.sync_api import Error
+
+        end = time.monotonic() + within_s
+        while (left_s := end - time.monotonic()) > 0:
+            try:
+                return self.page.evaluate(LOOK.format(expression=expression, left_ms=left_s * 1000))
+            except Error as error:
+                if "context was destroyed" not in str(error) and "navigation" not in str(error):
+                    raise  # (another document took its place, and is looked at now)
+        return None
 
     def picture(self, name: str) -> None:
         """A screenshot for a person to look at."""
         PICTURES.mkdir(exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{name}.png")
-
-
-def until(test: Callable[[], Any], what: str, within_s: float = WAIT_S) -> Any:
-    """Wait until a test of another process is true (its value); fails when it does not become so."""
-    end = time.monotonic() + within_s
-    while not (found := test()):
-        assert time.monotonic() < end, f"not within {within_s:g} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -65,13 +64,10 @@ def fight(opened: Tab, expression: str) -> None:
         opened.page.keyboard.down(key)
     for key in itertools.cycle("wdsa"):
         opened.page.keyboard.down(key)
-        end = time.monotonic() + 0.8
-        while time.monotonic() < end:
-            if opened.value(expression):
-                opened.page.keyboard.up(key)
-                return
-            time.sleep(0.02)
+        found = opened.within(expression, 0.8)
         opened.page.keyboard.up(key)
+        if found:
+            return
 
 
 def test_a_guest_logs_in_and_plays_by_keys_alone(chromium: Browser, cluster: Cluster) -> None:
