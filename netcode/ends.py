@@ -37,11 +37,18 @@ from netcode.seal import (
     DropCounters,
     first_byte,
 )
-from netcode.server_end import ADDRESS_WORDS, NOBODY, SLOT_MASK, Channel, ServerEnd
+from netcode.server_end import (
+    ADDRESS_WORDS,
+    NOBODY,
+    PACKET_BYTES_PER_S,
+    PACKETS_BURST_S,
+    PACKETS_PER_S,
+    SIZES_BURST_S,
+    SLOT_MASK,
+    Channel,
+    ServerEnd,
+)
 
-PACKETS_PER_S, PACKETS_BURST = 160.0, 160.0
-"""What a session may send: an input a tick, at 128 Hz at most, 10 % faster when it catches up, and a keep-alive."""
-PACKET_BYTES_PER_S, PACKET_BYTES_BURST = 131_072.0, 262_144.0
 PATH_IDLE_S = 5.0
 """The server sends nothing to an address from which nothing genuine came for so long."""
 ACKS_EVERY = 8
@@ -50,7 +57,6 @@ ACKS_EVERY_S = 0.45
 """At less than 18 Hz into more of them, or a client would notice too late that its inputs do not get through."""
 
 _AHEAD_MAX = 63
-_PACKETS_BURST_S, _SIZES_BURST_S = PACKETS_BURST / PACKETS_PER_S, PACKET_BYTES_BURST / PACKET_BYTES_PER_S
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 _INPUT_FIRST = first_byte(_INPUT)
 _FULL_MAX = PLAINTEXT_MAX - ACKS.size
@@ -253,7 +259,7 @@ class ServerEnds:
         full again (see `netcode.limits`). A packet beyond it takes nothing."""
         packets = np.maximum(self.packets_full_at[slots], now) + 1.0 / PACKETS_PER_S
         room = np.maximum(self.sizes_full_at[slots], now) + sizes / PACKET_BYTES_PER_S
-        within: np.ndarray = (packets <= now + _PACKETS_BURST_S) & (room <= now + _SIZES_BURST_S)
+        within: np.ndarray = (packets <= now + PACKETS_BURST_S) & (room <= now + SIZES_BURST_S)
         self.packets_full_at[slots[within]], self.sizes_full_at[slots[within]] = packets[within], room[within]
         return within
 

@@ -50,20 +50,18 @@ class Tls:
     def decrypt(self, bytes_max: int) -> tuple[bytes | None, bool]:
         """Up to `bytes_max` plain bytes (None: no whole record yet, b"": the end), and whether to ask
         again."""
-        parts: list[bytes] = []
-        left = bytes_max
+        plain = b""
         try:
-            while part := self.object.read(min(left, _RECORD_SIZE)):
-                parts.append(part)
-                left -= len(part)
+            while part := self.object.read(min(bytes_max - len(plain), _RECORD_SIZE)):
+                plain = plain + part if plain else part  # one record, nearly always
                 more = self.incoming.pending > 0 or self.object.pending() > 0
-                if not more or not left:
-                    return b"".join(parts), more
+                if not more or len(plain) == bytes_max:
+                    return plain, more
         except ssl.SSLWantReadError:
-            return (b"".join(parts) if parts else None), False
+            return plain or None, False
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
-        return b"".join(parts), bool(parts)  # the end is found again when asked again
+        return plain, bool(plain)  # the end is found again when asked again
 
     def goodbye(self) -> bytes:
         """The bytes that announce the end of our side (close_notify)."""

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netcode.ends import ACKS_EVERY, PACKETS_BURST, PATH_IDLE_S, ServerEnds
+from netcode.ends import ACKS_EVERY, PATH_IDLE_S, ServerEnds
 from netcode.frame import ACKS, HAS_ACKS
 from netcode.mmsg import address_token
 from netcode.realtime import ClientEnd
 from netcode.received import Received
 from netcode.seal import PAYLOAD_MAX, SEQUENCE_MAX, DatagramType, DropCounters, Suite
-from netcode.server_end import SLOT_BITS, Channel, ServerEnd
+from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
 from tests.netcode.ends import KEY_DOWN, KEY_UP, PATH_KEY, ack_of, prove
 
 HOME, AWAY = address_token(("10.0.0.1", 4000)), address_token(("10.0.0.2", 4000))
