@@ -15,10 +15,10 @@ from typing import Any
 
 import trio
 
-from tests.hostile import members, tcp, udp
+from tests.hostile import members, tcp, udp, web
 from tests.hostile.kit import Attack, Target
 
-ATTACKS: dict[str, Attack] = {**udp.ATTACKS, **tcp.ATTACKS, **members.ATTACKS}
+ATTACKS: dict[str, Attack] = {**udp.ATTACKS, **tcp.ATTACKS, **members.ATTACKS, **web.ATTACKS}
 NAP_S = 0.005
 """When an attacker can do nothing at the moment."""
 

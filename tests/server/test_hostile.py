@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -267,6 +268,10 @@ async def test_a_flood_of_requests_is_refused_and_delays_nobody(tmp_path: Path) 
         ("inputs", 1000, "drops.excess"),
         ("requests", 3000, "limits.requests"),
         ("resumes", 10, "limits.failed_logins"),
+        ("web_requests", 22, "limits.upgrades"),
+        ("web_frames", 14, "sessions_lost"),
+        ("web_pings", 1000, "sessions_lost"),
+        ("web_fragments", 20_000, "limits.pauses"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # attackers hang up without a goodbye
@@ -308,6 +313,7 @@ def fire(steps: Iterator[int], units: int) -> None:
 
 def counter(node: Node, name: str) -> int:
     """One of the node's counters, such as drops.forged."""
-    group, _, member = name.partition(".")
-    count: int = getattr(getattr(node.metrics, group), member)
-    return count
+    found: Any = node.metrics
+    for part in name.split("."):
+        found = getattr(found, part)
+    return int(found)
