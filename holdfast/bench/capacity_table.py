@@ -27,13 +27,15 @@ def show(measured: Mapping[str, Any]) -> None:
         costs = [run["server"]["cpu_us_per_frame"], run["floor_us_per_frame"], run["floor_ratio"]]
         shares = [_percent(run["server_core_share"]), _percent(run["others_share"])]
         told = map(_say, (*seen, run["tick_lateness_ms"]["p99"], *costs))
-        table.add_row(f"{run['players']:,}", "no" if run["broken"] else "yes", *told, *shares)
+        table.add_row(f"{run['players']:,}", _KEPT[run["limited_by"]], *told, *shares)
     console.print(table)
     pinned = measured["pinned"]
     where = "anywhere" if pinned["server"] is None else f"core {pinned['server']}, bots on core {pinned['bots']}"
     limits = f"≥ {rule['frames_per_s_min']:g} frames/s, worst client's p99 ≤ {rule['worst_client_p99_ms']:g} ms"
     console.print(f"server on {where}; rule: {limits}", highlight=False)
     carried = f"carried: {measured['capacity']:,} players" if measured["held"] else "not carried"
+    if any(run["limited_by"] == "bots" for run in runs):
+        carried += "; where bots were late themselves, the server may carry more"
     console.print(carried, style="bold", highlight=False)
     for point in measured["points"]:
         if "failed" in point:
@@ -41,6 +43,10 @@ def show(measured: Mapping[str, Any]) -> None:
     for run in runs:
         for text in warnings_of(run):
             console.print(f"{run['players']:,} players: {text}", style="yellow", markup=False, highlight=False)
+
+
+_KEPT = {None: "yes", "server": "no", "bots": "bots"}
+"""Whether the rule was kept, by who broke it."""
 
 
 def warnings_of(run: Mapping[str, Any]) -> list[str]:

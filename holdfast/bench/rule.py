@@ -20,6 +20,8 @@ PERIODS = 1.5
 CPU_GOAL_US = 10.0
 FLOOR_RATIO_GOAL = 3.0
 PLAYERS_MAX = 20_000
+BOTS_LATE_MS = 10.0
+"""Bots whose own loop is later than that (p99) see intervals that are not the server's."""
 
 
 @attrs.frozen
@@ -63,8 +65,15 @@ def judged(report: Mapping[str, Any], floor: Mapping[str, Any] | None, rule: Rul
         "floor_ratio": round(cpu_us / below_us, 3) if cpu_us is not None and below_us else None,
         "floor": floor,
         "server_core_share": None if busy is None else round(busy, 3),
-        "broken": rule.broken(report),
+        "broken": (broken := rule.broken(report)),
+        "limited_by": _limit(report) if broken else None,
     }
+
+
+def _limit(report: Mapping[str, Any]) -> str:
+    """Who broke the rule: the server, or bots that were late themselves, which says nothing about the server."""
+    late_ms = report["generator_late_ms"]["p99"]
+    return "bots" if late_ms is not None and late_ms > BOTS_LATE_MS else "server"
 
 
 class Search:

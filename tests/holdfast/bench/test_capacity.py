@@ -63,6 +63,7 @@ def run(players: int, broken: tuple[str, ...] = ()) -> dict[str, Any]:
         "players": players,
         "tick_hz": 20,
         "broken": list(broken),
+        "limited_by": "server" if broken else None,
         "server": {"cpu_us_per_frame": 9.5},
         "floor_us_per_frame": 3.0,
         "floor_ratio": 3.167,

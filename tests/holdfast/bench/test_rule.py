@@ -17,6 +17,7 @@ def report(cpu_us: float | None = 20.0, slowest: float | None = 20.0, worst_ms: 
         "frame_interval_ms": {"worst_client_p99": worst_ms},
         "input_rtt_ms": {"p50": 40.0},
         "tick_lateness_ms": {"p99": 1.0},
+        "generator_late_ms": {"p99": 9.0},
         "server": {"cpu_us_per_frame": cpu_us},
     }
 
@@ -62,6 +63,14 @@ def test_a_report_is_judged_beside_its_floor() -> None:
     assert told["broken"] == []
     blind = judged(report(cpu_us=None), None, Rule.at(20))
     assert (blind["floor_us_per_frame"], blind["floor_ratio"], blind["server_core_share"]) == (None, None, None)
+
+
+def test_bots_that_are_late_themselves_say_nothing_about_the_server() -> None:
+    rule, floor = Rule.at(20), {"floor_us_per_frame": 3.0}
+    assert judged(report(), floor, rule)["limited_by"] is None
+    assert judged(report(worst_ms=90.0), floor, rule)["limited_by"] == "server"
+    assert judged({**report(worst_ms=90.0), "generator_late_ms": {"p99": 10.1}}, floor, rule)["limited_by"] == "bots"
+    assert judged({**report(worst_ms=90.0), "generator_late_ms": {"p99": None}}, floor, rule)["limited_by"] == "server"
 
 
 def test_some_runs_are_one_figure_by_their_median_and_their_majority() -> None:
