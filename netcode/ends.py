@@ -229,17 +229,13 @@ class ServerEnds:
     def _decrypted(self, slots: list[int], nonces: list[bytes], sealed: list[bytes]) -> list[bytes | None]:
         """Plaintexts; None where the tag does not fit."""
         decrypt, told = self._decrypt, self._sealed_up
-        try:
-            return [
-                decrypt[slot](nonce, one, told[slot]) for slot, nonce, one in zip(slots, nonces, sealed, strict=True)
-            ]
-        except InvalidTag:
-            if len(slots) == 1:
-                return [None]
-        half = len(slots) // 2
-        return self._decrypted(slots[:half], nonces[:half], sealed[:half]) + self._decrypted(
-            slots[half:], nonces[half:], sealed[half:]
-        )
+        packets: list[bytes | None] = []
+        for slot, nonce, one in zip(slots, nonces, sealed, strict=True):
+            try:
+                packets.append(decrypt[slot](nonce, one, told[slot]))
+            except InvalidTag:
+                packets.append(None)
+        return packets
 
     def _open_other(self, packet: bytes, address: bytes, slot: int, now: float, opened: Opened) -> None:
         end = self._ends[slot]
