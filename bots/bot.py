@@ -48,7 +48,8 @@ class Bot:
         self.who = who
         self.full = full
         self.predicts = predicts
-        self.series = PlayerSeries()
+        self.kept = PlayerSeries()
+        """Its series; while it is in a row of the lean players, as it was when last asked for."""
         self.faults: dict[str, int] = {}
         self.frame_bytes = 0
         """Bytes of all frames so far."""
@@ -66,12 +67,16 @@ class Bot:
         """Tick and index of the newest event that came."""
         self.away = False
         """The connection is lost, or the seat not given back yet: nothing is sent."""
+        self.sending = True
+        """Whether it makes new inputs."""
+        self.play: Play | None = None
+        """Its seat; None before it has one."""
+        self.brain: Brain
+        self.row = -1
+        """Its row among the lean players (`bots.lean`), with the state of `end`, `play`, `kept`; -1: none."""
         self._swarm = swarm
         self._control = Control(who, self)
         self._games: list[str] = []
-        self._sending = True
-        self._play: Play | None = None
-        self._brain: Brain
         self._inside: Callable[[Frame], bool] | None = None
 
     @contextlib.asynccontextmanager
@@ -81,8 +86,15 @@ class Bot:
             try:
                 yield
             finally:
-                if self._play is not None:
+                if self.play is not None:
                     self._swarm.remove(self)
+
+    @property
+    def series(self) -> PlayerSeries:
+        """What it has seen so far."""
+        if self.row >= 0:
+            self._swarm.lean.settle(self.row)
+        return self.kept
 
     @property
     def link(self) -> Link:
@@ -112,28 +124,40 @@ class Bot:
     @property
     def in_flight(self) -> int:
         """Inputs that were sent and not acknowledged."""
-        return 0 if self._play is None else self._play.window.newest - self._play.window.acknowledged
+        if self.row >= 0:
+            return self._swarm.lean.in_flight(self.row)
+        return 0 if self.play is None else self.play.window.newest - self.play.window.acknowledged
 
     @property
     def tick_hz(self) -> int:
         """Ticks a second of the room."""
-        return self._play.info.tick_hz if self._play is not None else 0
+        return self.play.info.tick_hz if self.play is not None else 0
 
     @property
     def seat(self) -> tuple[str, int, int]:
         """Room, seat and its generation; ("", -1, 0) before it has one."""
-        info = None if self._play is None else self._play.info
+        info = None if self.play is None else self.play.info
         return ("", -1, 0) if info is None else (info.room, info.seat, info.generation)
 
     @property
     def room(self) -> str:
         """Id of the room that the bot sits in; "" before it has a seat."""
-        return self._play.info.room if self._play is not None else ""
+        return self.play.info.room if self.play is not None else ""
 
     @property
     def epoch(self) -> int:
         """Of the room; 0 before it has a seat."""
-        return self._play.frames.epoch if self._play is not None else 0
+        return self.play.frames.epoch if self.play is not None else 0
+
+    @property
+    def seeking(self) -> bool:
+        """Whether it asks another node because nothing is heard of its room."""
+        return self._control.seeking
+
+    @property
+    def lean(self) -> bool:
+        """Whether it may play in a row of the lean players while all is as usual."""
+        return self.who.transport == "udp" and not self.full and self.on_frame is None
 
     @property
     def moves(self) -> int:
@@ -147,7 +171,9 @@ class Bot:
 
     def stop_inputs(self) -> None:
         """Send nothing new; what is unacknowledged is still repeated."""
-        self._sending = False
+        self.sending = False
+        if self.row >= 0:
+            self._swarm.lean.sending[self.row] = False
 
     async def open_room(self, game: str = "", options: Mapping[str, str] | None = None) -> tuple[str, int]:
         """Open a room: its id and its seats. Without `game`: of the arena, or else of the server's first one.
@@ -163,14 +189,14 @@ class Bot:
     async def join(self, room: str) -> None:
         """Take a seat in this room and play. Raises RemoteError."""
         await self._control.ask(messages.Join(room=room))
-        assert self._play is not None
+        assert self.play is not None
         self._swarm.add(self)
 
     async def leave(self) -> None:
         """Give the seat up and take the server's books. Raises RemoteError."""
         left = await self._control.ask(messages.Leave())
         assert isinstance(left, messages.Left)
-        self.series.left = (left.last_seq, left.applied)
+        self.kept.left = (left.last_seq, left.applied)
 
     async def rooms(self) -> list[dict[str, Any]]:
         """The server's rooms. Raises RemoteError."""
@@ -185,11 +211,12 @@ class Bot:
         return answer.figures
 
     def tally(self) -> None:
-        """Bring the series' counts up to date."""
+        """Bring the series up to date."""
         series = self.series
         series.reconnects = self._control.reconnects
-        if self._play is not None:
-            series.sent, series.acknowledged = self._play.window.newest, self._play.window.acknowledged
+        if self.play is not None and self.row < 0:
+            series.sent, series.acknowledged = self.play.window.newest, self.play.window.acknowledged
+        if self.play is not None:
             series.fallbacks += self.end.fallbacks
             self.end.fallbacks = 0
 
@@ -197,27 +224,27 @@ class Bot:
 
     def turn(self, now: float) -> bytes | None:
         """Say what is to be said in this slice; returns the datagram, if it takes one: an input, or a probe."""
-        if self.away or self._play is None:
+        if self.away or self.play is None:
             return None
         if now - self.heard_at > SILENT_S:
             self._control.seek()
         if self.who.transport != "udp":
-            self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self._play, now)), now)
+            self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self.play, now)), now)
             return None
         end = self.end
         if end.usable(now):
-            return end.seal_input(self._input_packet(self._play, now), now)
+            return end.seal_input(self._input_packet(self.play, now), now)
         if end.blocked(now):
-            self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self._play, now)), now)
+            self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self.play, now)), now)
         return end.due(now)
 
     def _input_packet(self, play: Play, now: float) -> bytes:
         """The next input packet. The clock of slices has one beat a tick: an input is left out when too many wait on
         the server."""
         ack = self.end.acks.ack
-        if not self._sending or not play.beat():
+        if not self.sending or not play.beat():
             return play.repeat_packet(ack)
-        changed = self._brain.decide(play.newest if self.full else None)
+        changed = self.brain.decide(play.newest if self.full else None)
         if changed:
             play.want(**changed)
         return play.next_packet(ack, now)
@@ -232,7 +259,7 @@ class Bot:
 
     def read_frame(self, data: bytes, size: int, now: float, by_datagram: bool) -> None:
         """Acknowledge, time and check the frame that came at `now`."""
-        play, series = self._play, self.series
+        play, series = self.play, self.kept
         if play is None or self.away:
             return
         try:
@@ -271,7 +298,7 @@ class Bot:
 
     def score(self) -> int | None:
         """The seat's score in the newest frame; None where the game shows none, or the bot does not look."""
-        play = self._play
+        play = self.play
         if not self.full or play is None or play.newest is None:
             return None
         if not any(field.name == "score" and field.per == "seat" for field in play.info.layout.shared):
@@ -282,9 +309,9 @@ class Bot:
 
     def welcomed(self, welcome: messages.Welcome) -> None:
         """Logged in, or back: fresh keys."""
-        before = self.end.connection if self._play is not None else None
-        if self._play is not None:
-            self.series.fallbacks += self.end.fallbacks
+        before = self.end.connection if self.play is not None else None
+        if self.play is not None:
+            self.kept.fallbacks += self.end.fallbacks
         self._games, self.account = welcome.games, welcome.account
         self.address = self._swarm.address(self.link.peer[0], welcome.udp_port)
         self.end = ClientEnd(welcome.connection, welcome.key_up, welcome.key_down, Suite(welcome.suite))
@@ -295,6 +322,7 @@ class Bot:
 
     def lost(self) -> None:
         """The control connection is gone: nothing is sent until the seat is back."""
+        self._swarm.take_back(self)
         self.away = True
 
     def take(self, item: Message | bytes) -> None:
@@ -314,28 +342,28 @@ class Bot:
     def _seated(self, message: messages.Seated) -> None:
         if self.on_seated is not None:
             self.on_seated(message)
-        if self._play is not None and message.resumed:
-            self._play.resume(message)
+        if self.play is not None and message.resumed:
+            self.play.resume(message)
             self.away, self.heard_at = False, trio.current_time()
             return
         if message.parts or not message.inputs:
             raise RemoteError(ErrorCode.NOT_ALLOWED, f"bots play games of rows, which {message.game} is not")
         game = self._swarm.rules(message) if self.predicts else None
-        self._play = Play(message, decode=self.full, game=game)
-        self.predicts = self._play.predictor is not None
-        self._play.interpolator = None  # nobody draws
+        self.play = Play(message, decode=self.full, game=game)
+        self.predicts = self.play.predictor is not None
+        self.play.interpolator = None  # nobody draws
         self.away, self.heard_at = False, trio.current_time()
-        self._brain = make_brain(self._play.info, self.who.seed, self.who.player, sees=self.full)
-        self._inside = inside_world(self._play.info) if self.full else None
+        self.brain = make_brain(self.play.info, self.who.seed, self.who.player, sees=self.full)
+        self._inside = inside_world(self.play.info) if self.full else None
 
     def _take_events(self, message: messages.Events) -> None:
-        play = self._play
+        play = self.play
         for tick, index, kind, data in message.events:
             if (tick, index) <= self.last_event:
                 continue
             self.last_event = (tick, index)
             if kind == "skipped" and play is not None and data[0] == play.info.seat:
-                self.series.skipped += data[-1] - data[-2] + 1
+                self.kept.skipped += data[-1] - data[-2] + 1
 
     def _fault(self, kind: str) -> None:
         self.faults[kind] = self.faults.get(kind, 0) + 1

@@ -3,6 +3,7 @@
     ArenaBrain   reads its frames: fights the nearest foe in sight, leads its aim, side-steps shots, fetches
                  what it needs
     RandomWalk   reads nothing: for any game, and for lean bots, which do not decode views
+    RandomWalks  the same for many bots at once, in columns
 
 A brain returns only the fields that change; what it does not name stays as it was. Cheap: a decision takes 10 to 30 µs,
 because hundreds of bots decide thirty times a second in one process.
@@ -15,15 +16,20 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Protocol
 
+import numpy as np
+
 from game.api import Input
 from game.arena import lives, maps, movement, rules, shots, weapons
 from game.fixed import UNIT_BITS
 from netcode.frame import Frame
 from netcode.play import SeatInfo
 
+LEAP_MAX = 256
+"""A field of so many values may jump to any of them."""
 DECIDES_EVERY = 2
 """The arena's bots look at every second frame only: quick enough for a player, half the work."""
 _MASK = (1 << 64) - 1
+_STRIDE = 0x9E3779B97F4A7C15
 
 
 class Brain(Protocol):
@@ -36,18 +42,18 @@ class Brain(Protocol):
 class Dice:
     """Seeded chance: SplitMix64 (Steele, Lea, Flood 2014), the same on every machine."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("state",)
 
     def __init__(self, *seeds: int) -> None:
-        self._state = 0
+        self.state = 0
         for seed in seeds:
-            self._state = (self._state ^ (seed & _MASK)) & _MASK
+            self.state = (self.state ^ (seed & _MASK)) & _MASK
             self._draw()
-            self._state = (self._state * 0xD1342543DE82EF95 + 1) & _MASK
+            self.state = (self.state * 0xD1342543DE82EF95 + 1) & _MASK
 
     def _draw(self) -> int:
-        self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
-        mixed = self._state
+        self.state = (self.state + _STRIDE) & _MASK
+        mixed = self.state
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
         return mixed >> 32
@@ -76,30 +82,108 @@ class RandomWalk:
     """
 
     def __init__(self, seed: int, player: int, inputs: tuple[Input, ...], tick_hz: int) -> None:
-        self._dice = Dice(seed, player)
+        self.dice = Dice(seed, player)
         self._inputs = inputs
         self._pause_max = max(1, tick_hz // 2)
-        self._wait = 0
-        self._values = {field.name: field.low + (field.high - field.low) // 2 for field in inputs}
+        self.pause = 0
+        """For how many inputs nothing changes."""
+        self.values = {field.name: field.low + (field.high - field.low) // 2 for field in inputs}
+        """What it wanted last, by field."""
 
     def decide(self, frame: Frame | None = None) -> Mapping[str, int]:
         """One or two fields change when the pause is over; nothing does before."""
-        if self._wait:
-            self._wait -= 1
+        if self.pause:
+            self.pause -= 1
             return {}
-        dice = self._dice
-        self._wait = dice.below(self._pause_max)
+        dice = self.dice
+        self.pause = dice.below(self._pause_max)
         changed = {}
         for _ in range(1 + dice.below(2)):
             field = self._inputs[dice.below(len(self._inputs))]
             span = field.high - field.low + 1
-            if span <= 256:
+            if span <= LEAP_MAX:
                 value = field.low + dice.below(span)
             else:
                 turn = dice.between(-(span // 16), span // 16)
-                value = field.low + (self._values[field.name] - field.low + turn) % span
-            self._values[field.name] = changed[field.name] = value
+                value = field.low + (self.values[field.name] - field.low + turn) % span
+            self.values[field.name] = changed[field.name] = value
         return changed
+
+
+class RandomWalks:
+    """The random walks of many bots in one game, a row each: they decide what `RandomWalk` would, all at once."""
+
+    def __init__(self, inputs: tuple[Input, ...], tick_hz: int) -> None:
+        self.kind = inputs, tick_hz
+        self.record = np.dtype([(field.name, "<" + field.dtype) for field in inputs])
+        """One input as the wire has it."""
+        self.pause = np.zeros(0, np.int64)
+        """As in `RandomWalk`."""
+        self.packed = np.zeros((0, self.record.itemsize), np.uint8)
+        """What each bot wants, as the wire has it."""
+        self._dice = np.zeros(0, np.uint64)
+        self._values = np.zeros((0, len(inputs)), np.int64)
+        self._low = np.array([field.low for field in inputs])
+        self._span = np.array([field.high - field.low + 1 for field in inputs])
+        self._turn = np.where(self._span <= LEAP_MAX, 0, self._span // 16)
+        self._pause_max = max(1, tick_hz // 2)
+
+    def grow(self, rows: int) -> None:
+        """Room for so many rows."""
+        for name in ("pause", "packed", "_dice", "_values"):
+            column = getattr(self, name)
+            setattr(
+                self, name, np.concatenate([column, np.zeros((rows - len(column), *column.shape[1:]), column.dtype)])
+            )
+
+    def enter(self, row: int, walk: RandomWalk, packed: bytes) -> None:
+        """Go on where a bot's walk is; `packed` is what it wants at present."""
+        self.pause[row], self._dice[row] = walk.pause, walk.dice.state
+        self._values[row] = list(walk.values.values())
+        self.packed[row] = np.frombuffer(packed, np.uint8)
+
+    def leave(self, row: int, walk: RandomWalk) -> dict[str, int]:
+        """Bring a row back to its walk; returns what the bot wants at present."""
+        walk.pause, walk.dice.state = int(self.pause[row]), int(self._dice[row])
+        walk.values.update(zip(walk.values, self._values[row].tolist(), strict=True))
+        wanted = self.packed[row].view(self.record)[0]
+        return {name: int(wanted[name]) for name in walk.values}
+
+    def decide(self, rows: np.ndarray) -> None:
+        """`RandomWalk.decide` for each of these rows, all different."""
+        pause = self.pause[rows]
+        self.pause[rows] = pause - 1
+        rows = rows[pause == 0]
+        if not len(rows):
+            return
+        # Six throws each; whose second field does not change has not made the last two.
+        dice = self._dice[rows]
+        throws = _mixed(dice[:, None] + _THROWS)
+        self.pause[rows] = throws[:, 0] * self._pause_max >> 32
+        twice = throws[:, 1] >= 1 << 31
+        self._dice[rows] = dice + np.where(twice, _THROWS[5], _THROWS[3])
+        wanted = self.packed[rows].view(self.record)[:, 0]
+        for which, throw in ((slice(None), 2), (twice, 4)):
+            number = throws[which, throw] * len(self._span) >> 32
+            at, chance = rows[which], throws[which, throw + 1]
+            low, span, turn = self._low[number], self._span[number], self._turn[number]
+            ahead = np.where(turn > 0, self._values[at, number] - low - turn, 0)
+            value = low + (ahead + (chance * np.where(turn > 0, 2 * turn + 1, span) >> 32)) % span
+            self._values[at, number] = value
+            for place, name in enumerate(self.record.names or ()):
+                wanted[name][which] = np.where(number == place, value, wanted[name][which])
+        self.packed[rows] = wanted[:, None].view(np.uint8)
+
+
+_THROWS = np.array([n * _STRIDE & _MASK for n in range(1, 7)], np.uint64)
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    """What `Dice` makes of these states: whole numbers below 2**32."""
+    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    thrown: np.ndarray = (mixed >> np.uint64(32)).astype(np.int64)
+    return thrown
 
 
 class ArenaBrain:

@@ -13,6 +13,7 @@ import errno
 import gc
 import hashlib
 import itertools
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -119,7 +120,7 @@ class Crew:
     @property
     def frames(self) -> int:
         """Frames seen in the window so far."""
-        return sum(bot.series.packets for bot in self.bots)
+        return sum(bot.kept.packets for bot in self.bots) + self._swarm.frames
 
     async def run(self, *, ask_server: bool = False) -> Tally:
         """Play; returns what was measured. `ask_server` takes the server's own figures, too."""
@@ -149,13 +150,17 @@ class Crew:
         await self.go.wait()
         self.before = await self._stats(1) if ask_server else None
         start = trio.current_time()
+        self._swarm.open_window(start)
         for bot in self.bots:
-            bot.series.open(start)
+            bot.kept.open(start)
+        cpu_s = time.process_time()
         self._measuring = True
         with trio.move_on_at(start + self.plan.seconds):
             await self.enough.wait()
         end = trio.current_time()
         self._measuring = False
+        self.tally.cpu_s = time.process_time() - cpu_s
+        self._swarm.close_window(end)
         for bot in self.bots:
             bot.series.close(end)
         self.measured_s = end - start

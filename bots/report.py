@@ -10,92 +10,24 @@ means is said at `report`.
 from __future__ import annotations
 
 import math
-from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
-import numpy as np
 
-LOW_MS = 0.01
-STEP = 1.02
-BUCKETS = 860
-"""The last bucket holds everything above 4 minutes."""
-RAW_MAX = 256
+from bots.histogram import Histogram
+
 _SEEN = 64
 _SEEN_MASK = (1 << _SEEN) - 1
-_LOG_STEP = math.log(STEP)
-
-
-class Histogram:
-    """Durations in ms (or distances), counted in logarithmic buckets."""
-
-    __slots__ = ("_counts", "_raw", "max_ms")
-
-    def __init__(self) -> None:
-        self.max_ms = 0.0
-        self._counts = np.zeros(BUCKETS, np.uint32)
-        self._raw = array("d")
-
-    def add(self, duration_ms: float) -> None:
-        """Count one duration."""
-        raw = self._raw
-        raw.append(duration_ms)
-        if len(raw) >= RAW_MAX:
-            self._fold()
-
-    def merge(self, other: Histogram) -> None:
-        """Count everything that `other` counted."""
-        self._fold()
-        other._fold()
-        self._counts += other._counts
-        self.max_ms = max(self.max_ms, other.max_ms)
-
-    def count(self) -> int:
-        """How many durations there are."""
-        self._fold()
-        return int(self._counts.sum())
-
-    def percentile(self, share: float) -> float | None:
-        """The duration that `share` of all do not exceed, to 1 %; None when there is none."""
-        self._fold()
-        total = int(self._counts.sum())
-        if not total:
-            return None
-        bucket = int(np.searchsorted(np.cumsum(self._counts), min(int(share * total), total - 1), side="right"))
-        return min(self.max_ms, LOW_MS * STEP ** (bucket + 0.5)) if bucket else min(self.max_ms, LOW_MS)
-
-    def dump(self) -> dict[str, Any]:
-        """Plain data, for another process; `load` is the inverse."""
-        self._fold()
-        where = np.flatnonzero(self._counts)
-        return {"max_ms": self.max_ms, "buckets": where.tolist(), "counts": self._counts[where].tolist()}
-
-    @classmethod
-    def load(cls, data: Mapping[str, Any]) -> Histogram:
-        """A histogram from `dump`."""
-        one = cls()
-        one.max_ms = data["max_ms"]
-        one._counts[data["buckets"]] = data["counts"]
-        return one
-
-    def _fold(self) -> None:
-        if not self._raw:
-            return
-        values = np.array(self._raw)
-        self._raw = array("d")
-        self.max_ms = max(self.max_ms, float(values.max()))
-        at = np.log(np.maximum(values, LOW_MS) / LOW_MS) / _LOG_STEP
-        self._counts += np.bincount(np.minimum(at, BUCKETS - 1).astype(np.intp), minlength=BUCKETS).astype(np.uint32)
 
 
 class PlayerSeries:
     """What one player sees while the window is open."""
 
-    __slots__ = ("_at", "_end", "_newest", "_seen", "_start", "acknowledged", "compared", "corrections", "datagrams",
-                 "fallbacks", "frame_bytes", "frames", "gaps", "left", "packets", "playing", "reconnects", "rtt",
-                 "sent", "skipped")  # fmt: skip
+    __slots__ = ("_end", "_start", "acknowledged", "at", "compared", "corrections", "datagrams", "fallbacks",
+                 "frame_bytes", "frames", "gaps", "left", "newest", "packets", "playing", "reconnects", "rtt",
+                 "seen", "sent", "skipped")  # fmt: skip
 
     def __init__(self) -> None:
         self.playing = False
@@ -120,9 +52,10 @@ class PlayerSeries:
         self.corrections: Histogram | None = None
         self.left: tuple[int, int] | None = None
         """The server's books when the seat was given up: last sequence, inputs applied."""
-        self._newest = -1
-        self._seen = 0
-        self._at = 0.0
+        self.newest = -1
+        """The highest tick seen, the 64 up to it (bit i: newest - i), and when it came."""
+        self.seen = 0
+        self.at = 0.0
         self._start = math.inf
         self._end = math.inf
 
@@ -134,7 +67,7 @@ class PlayerSeries:
         """The window ends. A gap that is still open and longer than all before counts, so that silence is seen."""
         self._end = now
         if self.playing and now >= self._start:
-            open_ms = (now - max(self._at, self._start)) * 1000.0
+            open_ms = (now - max(self.at, self._start)) * 1000.0
             if open_ms > self.gaps.max_ms and self.gaps.count():
                 self.gaps.add(open_ms)
 
@@ -145,21 +78,21 @@ class PlayerSeries:
             self.packets += 1
             self.frame_bytes += size
             self.datagrams += by_datagram
-        ahead = tick - self._newest
+        ahead = tick - self.newest
         if ahead > 0:
-            self._seen = (self._seen << min(ahead, _SEEN) | 1) & _SEEN_MASK
-            self._newest = tick
+            self.seen = (self.seen << min(ahead, _SEEN) | 1) & _SEEN_MASK
+            self.newest = tick
             if inside:
                 self.frames += 1
                 if self.playing:
-                    self.gaps.add((now - self._at) * 1000.0)
-            self._at = now
+                    self.gaps.add((now - self.at) * 1000.0)
+            self.at = now
             self.playing = True
             return True
         bit = 1 << -ahead
-        if -ahead >= _SEEN or self._seen & bit:
+        if -ahead >= _SEEN or self.seen & bit:
             return False
-        self._seen |= bit
+        self.seen |= bit
         self.frames += inside
         return True
 
@@ -215,6 +148,8 @@ class Tally:
     datagrams: int = 0
     predicting: int = 0
     compared: int = 0
+    cpu_s: float = 0.0
+    """CPU time of the bots' own processes in the window."""
     idle: int = 0
     """Players who could not play, or not to the end."""
     errors: dict[str, int] = attrs.field(factory=dict)
@@ -288,7 +223,7 @@ class Tally:
 
 
 _SUMS = ("players", "full_clients", "rooms", "frames", "packets", "frame_bytes", "sent", "acknowledged", "lost",
-         "duplicated", "reconnects", "fallbacks", "datagrams", "predicting", "compared", "idle")  # fmt: skip
+         "duplicated", "reconnects", "fallbacks", "datagrams", "predicting", "compared", "cpu_s", "idle")  # fmt: skip
 _HISTOGRAMS = ("gaps", "rtt", "late", "corrections")
 
 
@@ -309,7 +244,9 @@ def report(
     realtime packet, without framing and TLS). `inputs` count from joining to leaving. `link`: the conditions that the
     bots put on their link. `udp_share`: of the frames in the window, those that came by datagram; `fallbacks`: how
     often a bot moved to the control channel because datagrams did not pass, `reconnects`: how often one resumed its
-    session. `corrections`: of the few bots that predict (`predicting`), how far the server's word was from the
+    session. `generator_cpu_us_per_frame`: CPU time of the bots' own processes in the window, for each
+    frame that came (and the input that went with it).
+    `corrections`: of the few bots that predict (`predicting`), how far the server's word was from the
     prediction, in world units, over those of the `compared` frames that differed at all (`count`). What is not known
     (a server on another machine, nothing acknowledged) is null.
     """
@@ -318,6 +255,7 @@ def report(
     result: dict[str, Any] = {
         "players": tally.players,
         "full_clients": tally.full_clients,
+        "lean_clients": tally.players - tally.full_clients,
         "rooms": tally.rooms,
         "seconds": _short(seconds),
         "tick_hz": tally.tick_hz,
@@ -356,6 +294,7 @@ def report(
             "p99": _short(tally.late.percentile(0.99)),
             "max": _short(tally.late.max_ms),
         },
+        "generator_cpu_us_per_frame": _short(tally.cpu_s * 1e6 / tally.packets if tally.packets else None),
         "warnings": [],
     }
     late_ms = tally.late.percentile(0.99)

@@ -12,13 +12,16 @@ the report says so (see `bots.crew`). With link conditions every packet goes thr
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import socket
 from collections import deque
 
-import attrs
+import numpy as np
 import trio
 
 from bots.bot import Bot
+from bots.lean import Lean, gather
 from bots.weather import Parcel, Way, Weather
 from game.api import RowGame
 from game.arena import Arena
@@ -26,10 +29,13 @@ from game.errors import BadOption
 from netcode import messages
 from netcode.conditions import Conditions
 from netcode.mmsg import address_token, make_batch
+from netcode.received import Received
 from netcode.seal import peek_connection_id
 
-SOCKETS = 16
 SLICES = 16
+GATHERED = 1024
+"""Datagrams that are taken at once."""
+SENT_AT_ONCE = 1024
 SLICES_AT_ONCE = 4
 """Slices that a late clock makes up for before others may run."""
 UNREAD_MAX = 4096
@@ -45,12 +51,14 @@ class Swarm:
     """The sockets, the clock and the link conditions that the bots of a process share. `run` must be running."""
 
     def __init__(self, conditions: Conditions | None = None) -> None:
-        self._lanes: list[_Lane] = []
+        self.lean = Lean()
+        self._lanes: dict[int, socket.socket] = {}
+        self._poll = select.epoll()
         self._bots: dict[int, Bot] = {}
-        self._lane_of: dict[Bot, _Lane] = {}
-        self._slices: list[dict[_Lane | None, list[Bot]]] = [{} for _ in range(SLICES)]
+        self._slices = [_Slice() for _ in range(SLICES)]
+        self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
-        self._out = make_batch(1024)
+        self._out = make_batch(SENT_AT_ONCE)
         self._in = make_batch(RECEIVED_MAX)
         self._period_s = 0.0
         self._started = trio.Event()
@@ -66,14 +74,16 @@ class Swarm:
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
+                self._nursery.start_soon(self._receive)
                 self._nursery.start_soon(self._read_frames)
                 if self._weather is not None:
                     self._nursery.start_soon(self._weather.run)
                 await self._started.wait()
                 await self._clock()
         finally:
-            for lane in self._lanes:
-                lane.socket.close()
+            self._poll.close()
+            for lane in self._lanes.values():
+                lane.close()
 
     def address(self, host: str, port: int) -> bytes:
         """Token of a UDP address."""
@@ -84,32 +94,53 @@ class Swarm:
 
     def add(self, bot: Bot) -> None:
         """Let a seated bot send and receive from now on, in the slice that comes next."""
-        lane = None
-        if bot.who.transport == "udp":
-            lane = self._lane(bot.link.peer[0])
-            self._bots[bot.end.connection] = bot
-            self._lane_of[bot] = lane
-        self._slices[self._added % SLICES].setdefault(lane, []).append(bot)
+        part = self._slices[self._added % SLICES]
         self._added += 1
+        if bot.who.transport == "udp":
+            if part.lane is None:
+                part.lane = self._open_lane(bot.link.peer[0])
+            self._bots[bot.end.connection] = bot
+        self._slice_of[bot] = part
+        part.bots[bot] = None
         if not self._started.is_set():
             self._period_s = 1.0 / bot.tick_hz
             self._started.set()
 
     def remove(self, bot: Bot) -> None:
         """The bot's session has ended."""
+        self.take_back(bot)
         self._bots.pop(bot.end.connection, None)
-        self._lane_of.pop(bot, None)
         if self._weather is not None:
             self._weather.forget(bot)
-        for part in self._slices:
-            for bots in part.values():
-                if bot in bots:
-                    bots.remove(bot)
+        part = self._slice_of.pop(bot, None)
+        if part is not None:
+            del part.bots[bot]
 
     def moved(self, bot: Bot, before: int) -> None:
         """The bot has resumed its session: another connection id."""
         if self._bots.pop(before, None) is not None:
             self._bots[bot.end.connection] = bot
+
+    def take_back(self, bot: Bot) -> None:
+        """What is not usual is done by the bot itself: it leaves its row, if it is in one."""
+        if bot.row >= 0:
+            part = self._slice_of[bot]
+            part.leave(bot.row)
+            self.lean.release(bot.row)
+            part.bots[bot] = None
+
+    def open_window(self, now: float) -> None:
+        """What all bots see from now on counts in their series."""
+        self.lean.start, self.lean.end = now, math.inf
+
+    def close_window(self, now: float) -> None:
+        """What they see from now on does not."""
+        self.lean.end = now
+
+    @property
+    def frames(self) -> int:
+        """Frames that came in the window and that no series knows of yet."""
+        return int(self.lean.frames.sum())
 
     def rules(self, seat: messages.Seated) -> RowGame | None:
         """The rules of a seat's room for prediction, shared by all of its kind; None where the game is not known."""
@@ -131,48 +162,59 @@ class Swarm:
     def heard(self, bot: Bot, packet: bytes) -> None:
         """A realtime packet came over the bot's control connection."""
         now = trio.current_time()
+        self.take_back(bot)
         if self._weather is None:
             bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
         else:
             self._weather.push(bot, Way.STREAM_DOWN, packet, now)
 
-    def _lane(self, host: str) -> _Lane:
-        """One of the sockets in turn; all nodes of a server have addresses of one family."""
-        if len(self._lanes) < SOCKETS:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            sock.setblocking(False)
-            for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-            sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
-            lane = _Lane(sock)
-            self._lanes.append(lane)
-            self._nursery.start_soon(self._read, lane)
-        return self._lanes[self._added % len(self._lanes)]
+    def _open_lane(self, host: str) -> socket.socket:
+        """The socket of a slice; all nodes of a server have addresses of one family."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
+        self._lanes[sock.fileno()] = sock
+        self._poll.register(sock, select.EPOLLIN)
+        return sock
 
-    async def _read(self, lane: _Lane) -> None:
-        sock = lane.socket
+    async def _receive(self) -> None:
+        """Take what has come on all lanes together, so that a batch is large."""
         while True:
-            await trio.lowlevel.wait_readable(sock)
-            while (count := self._receive(lane)) == RECEIVED_MAX:
+            await trio.lowlevel.wait_readable(self._poll.fileno())
+            while ready := self._poll.poll(0):
+                parts, count = [], 0
+                for fd, _ in ready:
+                    parts.append(gather([self._in.take(self._lanes[fd])]))
+                    count += len(parts[-1])
+                    if count >= GATHERED:
+                        break
+                if count:
+                    self._take(gather(parts), trio.current_time())
                 await trio.lowlevel.checkpoint()
-            assert count >= 0
 
-    def _receive(self, lane: _Lane) -> int:
-        received = self._in.receive(lane.socket)
-        now, bots, weather = trio.current_time(), self._bots, self._weather
+    def _take(self, came: Received, now: float) -> None:
+        """Datagrams of all kinds of bots."""
+        rest = self.lean.receive(came, now)
+        for bot, frame, size in rest.frames:
+            self.take_back(bot)
+            bot.end.heard_at = now
+            bot.take_frame(frame, size, now, by_datagram=True)
         replies: list[tuple[Bot, bytes]] = []
-        for packet, _ in received:
-            bot = bots.get(peek_connection_id(packet) or 0)
-            if bot is None:
+        for index in rest.datagrams:
+            packet = came.packet(index)
+            whose = self._bots.get(peek_connection_id(packet) or 0)
+            if whose is None:
                 continue
-            if weather is not None:
-                weather.push(bot, Way.DOWN, packet, now)
-            elif (reply := self._open(bot, packet, now)) is not None:
-                replies.append((bot, reply))
-        self._send(lane, replies)
-        return len(received)
+            self.take_back(whose)
+            if self._weather is not None:
+                self._weather.push(whose, Way.DOWN, packet, now)
+            elif (reply := self._open(whose, packet, now)) is not None:
+                replies.append((whose, reply))
+        self._send_each(replies)
 
     def _open(self, bot: Bot, packet: bytes, now: float) -> bytes | None:
         """Let a bot have its datagram; what it answers at once."""
@@ -181,18 +223,25 @@ class Swarm:
             bot.take_frame(frame, len(packet), now, by_datagram=True)
         return reply
 
-    def _send(self, lane: _Lane, packets: list[tuple[Bot, bytes]]) -> None:
-        if packets:
-            self._out.send(lane.socket, [packet for _, packet in packets], [bot.address for bot, _ in packets])
+    def _send_each(self, packets: list[tuple[Bot, bytes]]) -> None:
+        """Send datagrams of bots of any slices."""
+        by_lane: dict[socket.socket, tuple[list[bytes], list[bytes]]] = {}
+        for bot, packet in packets:
+            part = self._slice_of.get(bot)
+            if part is not None and part.lane is not None:
+                told = by_lane.setdefault(part.lane, ([], []))
+                told[0].append(packet)
+                told[1].append(bot.address)
+        for lane, (datagrams, addresses) in by_lane.items():
+            self._out.send(lane, datagrams, addresses)
 
     def _deliver(self, arrived: list[Parcel], now: float) -> None:
         """What the weather lets through, at both ends."""
         assert self._weather is not None
-        sent: dict[_Lane, list[tuple[Bot, bytes]]] = {}
+        sent: list[tuple[Bot, bytes]] = []
         for bot, way, packet in arrived:
             if way is Way.UP:
-                if bot in self._lane_of:
-                    sent.setdefault(self._lane_of[bot], []).append((bot, packet))
+                sent.append((bot, packet))
             elif way is Way.DOWN:
                 if (reply := self._open(bot, packet, now)) is not None:
                     self._weather.push(bot, Way.UP, reply, now)
@@ -200,8 +249,7 @@ class Swarm:
                 bot.link.write(packet)
             else:
                 bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
-        for lane, packets in sent.items():
-            self._send(lane, packets)
+        self._send_each(sent)
 
     def read_later(self, bot: Bot, data: bytes, size: int, now: float, by_datagram: bool) -> None:
         """Let a bot read a frame when what has come is timed. A full queue is read at once."""
@@ -238,19 +286,50 @@ class Swarm:
                 due += slice_s
             await trio.sleep_until(due)
 
-    def _take_turns(self, part: dict[_Lane | None, list[Bot]], now: float) -> None:
+    def _take_turns(self, part: _Slice, now: float) -> None:
         """Let the bots of a slice say what they have to say."""
-        for lane, bots in part.items():
-            packets = [(bot, packet) for bot in bots if (packet := bot.turn(now)) is not None]
-            if self._weather is not None:
-                for bot, packet in packets:
-                    self._weather.push(bot, Way.UP, packet, now)
-            elif lane is not None:
-                self._send(lane, packets)
+        lean, weather = self.lean, self._weather
+        for row in lean.failing(part.rows, now):
+            self.take_back(lean.bot(row))
+        if len(part.rows):
+            assert part.lane is not None
+            for begin in range(0, len(part.rows), SENT_AT_ONCE):
+                self._out.put(part.lane, *lean.send(part.rows[begin : begin + SENT_AT_ONCE], now))
+        packets = [(bot, packet) for bot in part.bots if (packet := bot.turn(now)) is not None]
+        if weather is not None:
+            for bot, packet in packets:
+                weather.push(bot, Way.UP, packet, now)
+            return
+        self._send_each(packets)
+        for bot in [bot for bot in part.bots if bot.lean and lean.takes(bot, now)]:
+            del part.bots[bot]
+            lean.enter(bot)
+            part.enter(bot.row)
 
 
-@attrs.frozen(eq=False)
-class _Lane:
-    """A socket that many bots share."""
+class _Slice:
+    """The bots that have their turn at the same time, and share a socket."""
 
-    socket: socket.socket
+    def __init__(self) -> None:
+        self.lane: socket.socket | None = None
+        self.bots: dict[Bot, None] = {}
+        """Those that are in no row."""
+        self._rows: dict[int, None] = {}
+        self._column: np.ndarray | None = None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows of the others."""
+        if self._column is None:
+            self._column = np.array(list(self._rows), np.intp)
+        return self._column
+
+    def enter(self, row: int) -> None:
+        """A bot got this row."""
+        self._rows[row] = None
+        self._column = None
+
+    def leave(self, row: int) -> None:
+        """It is in a row no more."""
+        del self._rows[row]
+        self._column = None

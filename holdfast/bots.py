@@ -211,7 +211,8 @@ def _print_table(result: dict[str, Any], tally: Tally) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    who = f"{result['players']:,} ({result['full_clients']} full clients) in {result['rooms']} rooms"
+    kinds = f"{result['full_clients']} full clients, {result['lean_clients']} lean"
+    who = f"{result['players']:,} ({kinds}) in {result['rooms']} rooms"
     over = result["transport"] + (f" with {result['link']}" if result["link"] else "")
     table.add_row("players", f"{who}, {result['seconds']:g} s at {result['tick_hz']} Hz over {over}")
     table.add_row("frames/s", f"min {_say(result['frames_per_s']['min'])}  mean {_say(result['frames_per_s']['mean'])}")
@@ -229,6 +230,7 @@ def _print_table(result: dict[str, Any], tally: Tally) -> None:
     table.add_row("server", f"{_say(server['cpu_us_per_frame'])} µs CPU a frame  {_say(server['rss_mb'])} MB")
     table.add_row("ticks late, ms", _several(late, names))
     table.add_row("bots late, ms", _several(own, names))
+    table.add_row("bots", f"{_say(result['generator_cpu_us_per_frame'])} µs CPU a frame")
     console.print(table)
     for kind, count in result["errors"].items():
         console.print(f"error {kind}: {count}  ({tally.examples.get(kind, '')})", style="red", markup=False)

@@ -41,7 +41,6 @@ class AckTracker:
         "_acked",
         "_last_rtt_ms",
         "_received",
-        "_times",
         "delivered",
         "highest_received",
         "jitter_ms",
@@ -51,6 +50,7 @@ class AckTracker:
         "newest_sent",
         "rtt_ms",
         "rttvar_ms",
+        "times",
     )
 
     def __init__(self) -> None:
@@ -73,9 +73,10 @@ class AckTracker:
         """Datagrams of ours that were acknowledged."""
         self.lost = 0
         """Datagrams of ours that left the window unacknowledged."""
+        self.times = array("d", bytes(8 * TIMES_MAX))
+        """When the last TIMES_MAX datagrams went out, by sequence modulo TIMES_MAX."""
         self._received = 0  # bit i = `highest_received - i` came in
         self._acked = _WINDOW  # bit i = `newest_acked - i` is acknowledged; nothing below 1 is ever awaited
-        self._times = array("d", bytes(8 * TIMES_MAX))
         self._last_rtt_ms: float | None = None
 
     def received(self, sequence: int) -> None:
@@ -93,12 +94,21 @@ class AckTracker:
         bits."""
         return self.highest_received & 0xFFFF, self._received >> 1
 
+    def restore(
+        self, highest_received: int, bits: int, newest_sent: int, newest_acked: int, rtt_ms: float | None
+    ) -> None:
+        """Go on from what was done elsewhere: `ack` as it was told there, what was sent, what the peer has acknowledged
+        (none of that counts as lost), and the smoothed round trip."""
+        self.highest_received, self._received = highest_received, bits << 1 | (highest_received > 0)
+        self.newest_sent, self.newest_acked, self._acked = newest_sent, newest_acked, _WINDOW
+        self.rtt_ms = self._last_rtt_ms = rtt_ms
+
     def sent(self, sequence: int, now: float) -> None:
         """The datagram with this whole sequence number leaves at `now` (seconds, monotonic); every one, in
         order."""
         assert sequence == self.newest_sent + 1, f"sent {sequence} after {self.newest_sent}"
         self.newest_sent = sequence
-        self._times[sequence & _TIMES_MASK] = now
+        self.times[sequence & _TIMES_MASK] = now
 
     def acknowledged(self, low: int, bits: int, now: float) -> int:
         """Take the peer's `ack` pair at `now`; returns how many of our datagrams it newly acknowledges.
@@ -118,7 +128,7 @@ class AckTracker:
             acked = acked << ahead & _WINDOW
             self.newest_acked = highest
             if self.newest_sent - highest < TIMES_MAX:
-                self._sample((now - self._times[highest & _TIMES_MASK]) * 1000.0)
+                self._sample((now - self.times[highest & _TIMES_MASK]) * 1000.0)
         else:
             told = told << -ahead & _WINDOW
         newly = (told & ~acked).bit_count()

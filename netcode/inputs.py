@@ -116,6 +116,17 @@ class InputWindow:
         """Whether the input clock must stop until the server acknowledges."""
         return len(self._waiting) >= UNACKED_MAX
 
+    @property
+    def waiting(self) -> Sequence[bytes]:
+        """The unacknowledged inputs, oldest first."""
+        return self._waiting
+
+    def restore(self, acknowledged: int, waiting: Sequence[bytes]) -> None:
+        """Go on from what was done elsewhere."""
+        self._waiting.clear()
+        self._waiting.extend(waiting)
+        self.acknowledged, self.newest = acknowledged, acknowledged + len(waiting)
+
     def add(self, packed: bytes) -> int:
         """Append one input; returns its sequence. The caller looks at `full` first."""
         assert not self.full

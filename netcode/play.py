@@ -99,14 +99,16 @@ class Play:
         self.interpolator = Interpolator(self.info.layout, self.info.tick_hz) if decode else None
         self._playhead = Playhead(self.clock)
         self._drawn: tuple[int, float] | None = None
-        self._deep = 0
-        self._skipped_beat = False
+        self.deep = 0
+        """For `beat`: how many frames in a row told of a queue that was never empty, less those that do not count."""
+        self.skipped_beat = False
         self._decode = decode
         self._steered = decode  # who neither looks at frames nor asks when inputs are due need not pay for the clock
         self._struct = struct.Struct("<" + "".join(_STRUCT_CODES[field.dtype] for field in self.info.inputs))
         self._held = {field.name: max(field.low, min(0, field.high)) for field in self.info.inputs}
         self._limits = {field.name: (field.low, field.high) for field in self.info.inputs}
-        self._packed = self._pack()
+        self.packed = self._pack()
+        """The input that is being repeated, as the wire has it."""
         if game is not None:
             self._check_game(game)
             if decode and type(game).predict is not RowGame.predict:
@@ -129,11 +131,11 @@ class Play:
         tick, and so do all after it.
         """
         if self.newest is not None and self.newest.depth >= CROWDED:
-            self._skipped_beat = not self._skipped_beat
-            return not self._skipped_beat
-        if self._deep < BEATS:
+            self.skipped_beat = not self.skipped_beat
+            return not self.skipped_beat
+        if self.deep < BEATS:
             return True
-        self._deep = -(self.window.newest - self.window.acknowledged)
+        self.deep = -(self.window.newest - self.window.acknowledged)
         return False
 
     def want(self, **fields: int) -> None:
@@ -151,7 +153,7 @@ class Play:
             if not low <= value <= high:
                 raise ProtocolError(ErrorCode.BAD_OPTION, f"input {name}={value} lies outside {low}..{high}")
         self._held.update(fields)
-        self._packed = self._pack()
+        self.packed = self._pack()
 
     @property
     def held(self) -> Mapping[str, int]:
@@ -161,7 +163,7 @@ class Play:
     def next_packet(self, ack: tuple[int, int], now: float) -> bytes:
         """Add the held input to the window unless it is full; the packet carries all that is unacknowledged."""
         if not self.window.full:
-            seq = self.window.add(self._packed)
+            seq = self.window.add(self.packed)
             self.steering.made(seq, now)
             if self.predictor is not None:
                 self.predictor.sent(seq, self._held, now)
@@ -186,7 +188,7 @@ class Play:
             if newest is not None and frame.epoch > newest.epoch:
                 self._start_anew(frame.last_seq)
             self.newest = frame
-            self._deep = self._deep + 1 if frame.depth else min(self._deep, 0)
+            self.deep = self.deep + 1 if frame.depth else min(self.deep, 0)
             if self._steered:
                 self.clock.frame(frame.tick, now)
                 self.steering.frame(frame.tick, frame.last_seq, frame.depth, now)
@@ -239,7 +241,7 @@ class Play:
         self.steering.restart(last_seq)
         self._playhead.restart()
         self._drawn = None
-        self._deep = 0
+        self.deep = 0
         if self.interpolator is not None:
             self.interpolator.clear()
         if self.predictor is not None:

@@ -64,33 +64,35 @@ class ClientEnd:
         self.drops = DropCounters()
         self.fallbacks = 0
         """How often a path was lost, or not there in time: times that inputs moved to the control channel."""
-        self._opener = Opener(key_down, connection, SERVER_TO_CLIENT, suite, self.drops)
-        self._sealer = Sealer(key_up, connection, CLIENT_TO_SERVER, suite)
-        self._said_at = float("-inf")
+        self.opener = Opener(key_down, connection, SERVER_TO_CLIENT, suite, self.drops)
+        self.sealer = Sealer(key_up, connection, CLIENT_TO_SERVER, suite)
+        self.said_at = float("-inf")
+        """When the last datagram went out, and the first input since one came in."""
+        self.asked_at = float("inf")
+        self.heard_up_at = float("-inf")
+        """When the server last acknowledged something new; `unheard`: and for too long it has not."""
+        self.unheard = False
         self._tried_at = float("inf")  # when the trial under way began
         self._vouched = False  # a PROOF went out in this trial
         self._blocked = False  # inputs take the control channel
-        self._asked_at = float("inf")  # when the first input since the last datagram went out
-        self._heard_up_at = float("-inf")  # when the server last acknowledged something new
-        self._unheard = False
 
     def receive(self, packet: memoryview | bytes, now: float) -> tuple[bytes | None, bytes | None]:
         """(plaintext of a frame or None, datagram to send back or None)."""
-        opened = self._opener.open(packet)
+        opened = self.opener.open(packet)
         if opened is None:
             return None, None
         kind, sequence, plaintext = opened
         self.acks.received(sequence)
         self.heard_at = now
-        self._asked_at = float("inf")
+        self.asked_at = float("inf")
         if kind is _FRAME:
             return plaintext, None
         if kind is DatagramType.CHALLENGE and len(plaintext) == TOKEN_BYTES:
             self._vouched = True
             return None, self._seal(DatagramType.PROOF, plaintext, now)
         if kind is DatagramType.KEEPALIVE and self._vouched and not self.proven:
-            self.proven, self._blocked, self._unheard = True, False, False
-            self._heard_up_at = now
+            self.proven, self._blocked, self.unheard = True, False, False
+            self.heard_up_at = now
         return None, None
 
     def acknowledged(self, low: int, bits: int, now: float) -> None:
@@ -98,16 +100,16 @@ class ClientEnd:
         before = self.acks.newest_acked
         self.acks.acknowledged(low, bits, now)
         if self.acks.newest_acked > before:
-            self._heard_up_at = now
+            self.heard_up_at = now
         elif self.acks.newest_sent - before >= UNHEARD_MIN:
             patience_s = UNHEARD_S + (self.acks.rtt_ms or 0.0) / 1000.0
-            self._unheard = self._unheard or now - self._heard_up_at >= patience_s
+            self.unheard = self.unheard or now - self.heard_up_at >= patience_s
 
     def usable(self, now: float) -> bool:
         """Whether inputs are to go by datagram now: the path is proven and has not failed since."""
-        if self.proven and (self._unheard or now - self._asked_at > PATH_LOST_S or now - self.heard_at > PATH_SILENT_S):
+        if self.proven and (self.unheard or now - self.asked_at > PATH_LOST_S or now - self.heard_at > PATH_SILENT_S):
             self.proven, self.unproven_since = False, now - FALLBACK_S
-            self._tried_at, self._vouched, self._asked_at = now, False, float("inf")
+            self._tried_at, self._vouched, self.asked_at = now, False, float("inf")
         return self.proven
 
     def blocked(self, now: float) -> bool:
@@ -120,25 +122,25 @@ class ClientEnd:
     def due(self, now: float) -> bytes | None:
         """What to send when there is no input to send: a probe until the path is proven, then a keep-alive a second."""
         if self.usable(now):
-            if now - self._said_at < KEEPALIVE_EVERY_S:
+            if now - self.said_at < KEEPALIVE_EVERY_S:
                 return None
             return self._seal(DatagramType.KEEPALIVE, b"", now)
         if self._tried_at > now:
             self._tried_at = self.unproven_since = now
         every_s = PROBE_EVERY_S if now - self._tried_at < TRIAL_S else PROBE_SLOWLY_S
-        if now - self._said_at < every_s:
+        if now - self.said_at < every_s:
             return None
         return self._seal(DatagramType.PROBE, _PROBE_PADDING, now)
 
     def seal_input(self, plaintext: bytes, now: float) -> bytes:
         """The datagram for one input packet."""
-        self._asked_at = min(self._asked_at, now)
+        self.asked_at = min(self.asked_at, now)
         return self._seal(_INPUT, plaintext, now)
 
     def _seal(self, kind: DatagramType, plaintext: bytes, now: float) -> bytes:
-        packet = self._sealer.seal(kind, plaintext)
-        self.acks.sent(self._sealer.sequence, now)
-        if now - self._said_at > UNHEARD_S:  # after a pause there is nothing yet to be acknowledged
-            self._heard_up_at = now
-        self._said_at = now
+        packet = self.sealer.seal(kind, plaintext)
+        self.acks.sent(self.sealer.sequence, now)
+        if now - self.said_at > UNHEARD_S:  # after a pause there is nothing yet to be acknowledged
+            self.heard_up_at = now
+        self.said_at = now
         return packet

@@ -35,7 +35,7 @@ IMPURE_NETCODE = {
     *("certificate", "client", "connection", "lifeline", "mmsg", "pool", "presence", "reach", "seated", "sockets"),
     *("tcp", "tls", "udp", "weblink"),
 }
-PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.report"}
+PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.histogram", "bots.report"}
 
 # fmt: off
 IMPURE = {

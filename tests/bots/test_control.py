@@ -88,7 +88,7 @@ async def test_inputs_and_events_go_on_where_the_connection_was_lost() -> None:
 
     async with listening(first, second) as server, bot_at(server) as bot:
         await bot.join("r")
-        while bot.series.frames == 0 and bot._play is not None and bot._play.frames.newest_tick < 121:
+        while bot.series.frames == 0 and bot.play is not None and bot.play.frames.newest_tick < 121:
             await trio.lowlevel.checkpoint()
         bot.stop_inputs()
         await bot.leave()

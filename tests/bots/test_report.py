@@ -6,15 +6,18 @@ import json
 from collections import deque
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bots.report import BadCondition, Histogram, PlayerSeries, Tally, figures, parse_condition, report
+from bots.histogram import Histogram, Histograms
+from bots.report import BadCondition, PlayerSeries, Tally, figures, parse_condition, report
 
 KEYS = {
     *("players", "full_clients", "rooms", "seconds", "tick_hz", "transport", "frames_per_s", "frame_interval_ms"),
     *("input_rtt_ms", "bytes_per_frame", "inputs", "reconnects", "errors", "server", "tick_lateness_ms"),
+    *("lean_clients", "generator_late_ms", "generator_cpu_us_per_frame", "warnings"),
     *("link", "udp_share", "fallbacks", "corrections"),
 }
 
@@ -150,6 +153,18 @@ def test_figures_of_the_server() -> None:
     assert result["tick_lateness_ms"] == late
 
 
+def test_what_the_bots_themselves_took_is_told() -> None:
+    tally = Tally(cpu_s=0.5)
+    for full in (True, False, False):
+        tally.add(steady(ticks=50), full=full)
+    other = Tally.load(tally.dump())
+    tally.merge(other)
+    result = report(tally, seconds=2.5, transport="udp")
+    assert (result["players"], result["full_clients"], result["lean_clients"]) == (6, 2, 4)
+    assert result["generator_cpu_us_per_frame"] == round(1e6 / 300, 3)
+    assert report(Tally(), seconds=1.0, transport="udp")["generator_cpu_us_per_frame"] is None
+
+
 def test_a_late_generator_warns() -> None:
     tally = Tally(tick_hz=20)
     tally.late.add(24.0)
@@ -185,6 +200,22 @@ def test_percentiles_are_good_to_one_percent(values: list[float], share: float) 
     exact = sorted(values)[min(int(share * len(values)), len(values) - 1)]
     assert histogram.percentile(share) == pytest.approx(exact, rel=0.0101)
     assert histogram.count() == len(values)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0.0, 200_000.0)), min_size=1, max_size=300))
+def test_histograms_in_rows_count_the_same(added: list[tuple[int, float]]) -> None:
+    one_by_one, moved, rows = [Histogram() for _ in range(5)], [Histogram() for _ in range(5)], Histograms()
+    rows.grow(3)
+    rows.grow(5)
+    half = len(added) // 2
+    for part in (added[:half], added[half:]):
+        where, durations = np.array([row for row, _ in part], np.intp), np.array([value for _, value in part])
+        rows.add_many(where, durations)
+        for row, value in part:
+            one_by_one[row].add(value)
+        for row in range(5):
+            rows.move(row, moved[row])
+            assert moved[row].dump() == one_by_one[row].dump()
 
 
 def test_no_durations_have_no_percentile() -> None:

@@ -19,7 +19,7 @@ import trio
 
 from bots.bot import Bot
 from bots.crew import SETTLE_S, Crew, Plan, error_kind
-from bots.report import Histogram
+from bots.histogram import Histogram
 from bots.run import Lines
 from tests.hostile.judge import Window
 
@@ -40,6 +40,7 @@ class Herd(Crew):
     async def _window(self, ask_server: bool) -> None:
         await self.ready.wait()
         self._since = trio.current_time()
+        self._swarm.open_window(self._since)
         for bot in self.bots:
             bot.series.open(self._since)
         self._measuring = True

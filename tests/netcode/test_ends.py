@@ -130,8 +130,8 @@ def test_each_datagram_is_taken_once_however_it_comes(leaps: list[int], seed: in
     packets: list[bytes] = []
     for leap in leaps:
         for _ in range(leap):
-            many.clients[0]._sealer.seal(DatagramType.INPUT, b"lost")
-        packets.append(many.clients[0]._sealer.seal(DatagramType.INPUT, len(packets).to_bytes(2, "little")))
+            many.clients[0].sealer.seal(DatagramType.INPUT, b"lost")
+        packets.append(many.clients[0].sealer.seal(DatagramType.INPUT, len(packets).to_bytes(2, "little")))
     taken: list[bytes] = []
     for packet in packets:
         for one in [packet, chance.choice(packets), packet]:

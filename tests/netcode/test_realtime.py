@@ -220,7 +220,7 @@ def test_tokens_are_of_one_session() -> None:
     assert challenge is not None
     _, opened = second.receive(foreign, HOME, 0.0)
     assert opened is not None
-    token = client._opener.open(challenge)
+    token = client.opener.open(challenge)
     assert token is not None
     second.receive(other._seal(DatagramType.PROOF, token[2], 1.0), HOME, 1.0)
     assert second.path is None

@@ -1,0 +1,291 @@
+"""Lean players in columns: a batch of their frames, or a slice of their inputs, in one pass over NumPy arrays.
+
+    datagrams ─► connection id ─► row ─► usual? ─┬─► seal, window, tick, acks, books: all rows of a batch at once
+                                                 └─► whatever else: one by one, by its bot
+    a slice's rows ─► path as good as before? ─┬─► beat, wish, window, packet, seal: all rows at once
+                                               └─► whatever else: one by one, by its bot
+
+*Usual* is a frame of the row's seat, newer than all before it. What becomes of a row is then just what `ClientEnd`,
+`Play` and `PlayerSeries` would make of it, less what nobody asks of a lean player (its share of lost datagrams).
+Nothing here does I/O or reads a clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import attrs
+import numpy as np
+from cryptography.exceptions import InvalidTag
+
+from bots.bot import SILENT_S, Bot
+from bots.rows import SENT_MAX, Rows
+from netcode.frame import ACKS, HAS_ACKS
+from netcode.frame import HEADER as FRAME_HEADER
+from netcode.inputs import HAS_BASELINE, UNACKED_MAX
+from netcode.inputs import HEADER as INPUT_HEADER
+from netcode.play import BEATS, CROWDED
+from netcode.realtime import PATH_LOST_S, UNHEARD_MIN, UNHEARD_S
+from netcode.received import Received
+from netcode.seal import HEADER_SIZE, NONCE_SIZE, OVERHEAD, PAYLOAD_MAX, SEQUENCE_MAX, DatagramType, first_byte
+
+AHEAD_MAX = 63
+"""A datagram, or a tick, that is further ahead is not usual."""
+_U64 = np.uint64
+_FRAME_FIRST = first_byte(DatagramType.FRAME)
+_FRAME_MIN = OVERHEAD + FRAME_HEADER.size
+_RTT_GAIN = 1 / 8
+_DATAGRAM = np.dtype([("first", "u1"), ("connection", "<u8"), ("sequence", "<u2")])
+_FRAME = np.dtype(
+    [
+        *(("flags", "u1"), ("stream", "u1"), ("epoch", "u1"), ("tick", "<u2"), ("age", "u1")),
+        *(("last_seq", "<u2"), ("depth", "u1"), ("ack", "<u2"), ("ack_bits", "<u4")),
+    ]
+)
+_INPUT = np.dtype(
+    [
+        *(("flags", "u1"), ("stream", "u1"), ("ack", "<u2"), ("ack_bits", "<u4")),
+        *(("baseline", "<u2"), ("seen", "<u2"), ("newest", "<u2"), ("count", "u1")),
+    ]
+)
+assert (_DATAGRAM.itemsize, _INPUT.itemsize) == (HEADER_SIZE, INPUT_HEADER.size)
+assert _FRAME.itemsize == FRAME_HEADER.size + ACKS.size
+
+
+@attrs.frozen
+class Rest:
+    """What of a batch is not usual."""
+
+    datagrams: list[int]
+    """Which datagrams: nothing was done with them."""
+    frames: list[tuple[Bot, bytes, int]]
+    """Frames whose datagrams were opened, and the sizes of those."""
+
+
+class Lean(Rows):
+    """What becomes of the rows: frames come in, inputs go out."""
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def receive(self, came: Received, now: float) -> Rest:
+        """Take a batch of datagrams."""
+        sizes, find = came.sizes, self.row_of.get
+        heads = came.data[:, :HEADER_SIZE].copy().view(_DATAGRAM)[:, 0]
+        rows = np.array([find(connection, -1) for connection in heads["connection"].tolist()], np.intp)
+        low, plain = heads["sequence"].astype(np.int64), came.data.tobytes()
+        usual = (rows >= 0) & (heads["first"] == _FRAME_FIRST) & (sizes >= _FRAME_MIN) & (sizes <= PAYLOAD_MAX)
+        known = rows >= 0
+        if not usual.all():
+            usual &= ~np.isin(rows, rows[known & ~usual])  # what is of one bot keeps its order
+        rest, odd = Rest(np.flatnonzero(~usual).tolist(), []), np.zeros(0, np.intp)
+        usual_at = np.flatnonzero(usual)
+        for part in self._rounds(rows[usual_at]):
+            at = usual_at[part]
+            mine = rows[at]
+            ahead = (low[at] - self.highest[mine]) & 0xFFFF
+            good = (ahead > 0) & (ahead <= AHEAD_MAX) & ~np.isin(mine, odd)
+            if not good.all():
+                rest.datagrams.extend(at[~good].tolist())
+                odd = np.append(odd, mine[~good])
+                at, mine, ahead = at[good], mine[good], ahead[good]
+            begins = at * came.data.shape[1]
+            odd = np.append(odd, self._open(plain, begins + HEADER_SIZE, begins + sizes[at], mine, ahead, now, rest))
+        rest.datagrams.sort()
+        return rest
+
+    def _rounds(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Places in `rows`, cut so that no row is twice in a part; what is of one row keeps its order."""
+        left = np.arange(len(rows))
+        while len(left):
+            mine = rows[left]
+            self.scratch[mine[::-1]] = left[::-1]  # of several the first is written last
+            first = self.scratch[mine] == left
+            yield left[first]
+            left = left[~first]
+
+    def _open(
+        self,
+        sealed: bytes,
+        begins: np.ndarray,
+        ends: np.ndarray,
+        rows: np.ndarray,
+        ahead: np.ndarray,
+        now: float,
+        rest: Rest,
+    ) -> np.ndarray:
+        """Datagrams of different rows, each newer than all before. Only a good tag changes anything. Returns the rows
+        whose frames are not usual."""
+        sequences = self.highest[rows] + ahead
+        decrypt, additional = self.decrypt, self.sealed_down
+        frames: list[bytes] = []
+        forged: list[int] = []
+        whose = zip(_nonces(sequences), rows.tolist(), begins.tolist(), ends.tolist(), strict=True)
+        for number, (nonce, row, begin, end) in enumerate(whose):
+            try:
+                frames.append(decrypt[row](nonce, sealed[begin:end], additional[row]))
+            except InvalidTag:
+                forged.append(number)
+        sizes = ends - begins + HEADER_SIZE
+        if forged:
+            rows, ahead, sequences, sizes = (np.delete(column, forged) for column in (rows, ahead, sequences, sizes))
+        if not frames:
+            return rows
+        self.highest[rows] = sequences
+        self.window[rows] = _shifted(self.window[rows], ahead.astype(_U64))
+        self.asked_at[rows] = math.inf
+        strange = self._read(frames, rows, sizes, now)
+        for place in np.flatnonzero(strange).tolist():
+            rest.frames.append((self.bot(rows[place]), frames[place], int(sizes[place])))
+        found: np.ndarray = rows[strange]
+        return found
+
+    def _read(self, frames: list[bytes], rows: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
+        """Take the headers of frames of different rows; returns which of them are not usual and were left out."""
+        blob = np.frombuffer(b"".join(frames), np.uint8)
+        lengths = sizes - OVERHEAD
+        begins = np.cumsum(lengths) - lengths
+        heads = blob.take(begins[:, None] + np.arange(_FRAME.itemsize), mode="clip").view(_FRAME)[:, 0]
+        tells = (heads["flags"] & HAS_ACKS) != 0
+        acknowledged = self.acknowledged[rows]
+        ahead = (heads["tick"] - self.tick[rows]) & 0xFFFF
+        settled = (heads["last_seq"] - acknowledged) & 0xFFFF
+        strange: np.ndarray = (heads["stream"] != self.stream[rows]) | (heads["epoch"] != self.epoch[rows])
+        strange |= (ahead == 0) | (ahead > AHEAD_MAX) | (settled > self.newest[rows] - acknowledged)
+        strange |= tells & (lengths < _FRAME.itemsize)
+        if strange.any():
+            good = ~strange
+            heads, tells, ahead, settled = heads[good], tells[good], ahead[good], settled[good]
+            rows, sizes, acknowledged = rows[good], sizes[good], acknowledged[good]
+        measured = self.start <= now < self.end
+        self.acknowledged[rows] = acknowledged + settled
+        depth, deep = heads["depth"], self.deep[rows]
+        self.depth[rows] = depth
+        self.deep[rows] = np.where(depth > 0, deep + 1, np.minimum(deep, 0))
+        self.tick[rows] += ahead
+        self.seen[rows] = self.seen[rows] << ahead.astype(_U64) | _U64(1)
+        self.all_bytes[rows] += sizes
+        if measured:
+            self.frames[rows] += 1
+            self.frame_bytes[rows] += sizes
+            self.gaps.add_many(rows, (now - self.heard_at[rows]) * 1000.0)
+            self._measure_inputs(rows, acknowledged, settled, now)
+        self.heard_at[rows] = now
+        if tells.any():
+            self._acknowledge(rows[tells], heads["ack"][tells], heads["ack_bits"][tells], now)
+        return strange
+
+    def _measure_inputs(self, rows: np.ndarray, acknowledged: np.ndarray, settled: np.ndarray, now: float) -> None:
+        """So many inputs of each row, after those that were acknowledged already, are so now."""
+        whose = np.repeat(rows, settled)
+        number = np.arange(len(whose)) - np.repeat(np.cumsum(settled) - settled, settled)
+        seq = np.repeat(acknowledged, settled) + 1 + number
+        self.rtts.add_many(whose, (now - self.made_at[whose, seq % UNACKED_MAX]) * 1000.0)
+
+    def _acknowledge(self, rows: np.ndarray, low: np.ndarray, bits: np.ndarray, now: float) -> None:
+        """What frames say of our datagrams; see `AckTracker.acknowledged` and `ClientEnd.acknowledged`."""
+        sent, before = self.sequence[rows], self.acked[rows]
+        highest = sent - ((sent - low) & 0xFFFF)
+        moved = highest > before
+        more, highest = rows[moved], highest[moved]
+        self.acked[more], self.heard_up_at[more] = highest, now
+        kept = sent[moved] - highest < SENT_MAX
+        more, highest = more[kept], highest[kept]
+        sample_ms, smooth_ms = (now - self.sent_at[more, highest % SENT_MAX]) * 1000.0, self.rtt_ms[more]
+        self.rtt_ms[more] = np.where(np.isnan(smooth_ms), sample_ms, smooth_ms + (sample_ms - smooth_ms) * _RTT_GAIN)
+        stale = rows[~moved & (sent - before >= UNHEARD_MIN)]
+        patience_s = UNHEARD_S + np.nan_to_num(self.rtt_ms[stale]) / 1000.0
+        self.unheard[stale] |= now - self.heard_up_at[stale] >= patience_s
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def failing(self, rows: np.ndarray, now: float) -> list[int]:
+        """Those of these rows whose path, or server, is not as it was; see `ClientEnd.usable` and `Bot.turn`."""
+        bad = self.unheard[rows] | (now - self.asked_at[rows] > PATH_LOST_S) | (now - self.heard_at[rows] > SILENT_S)
+        bad |= self.sequence[rows] >= SEQUENCE_MAX
+        found: list[int] = rows[bad].tolist()
+        return found
+
+    def send(self, rows: np.ndarray, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The sealed input packets of these rows, all different: one behind the other, their sizes, and where to."""
+        self._make_inputs(rows, now)
+        newest = self.newest[rows]
+        counts = newest - self.acknowledged[rows]
+        back = np.arange(int(counts.max()))
+        head = np.zeros(len(rows), _INPUT)
+        head["flags"], head["stream"] = HAS_BASELINE, self.stream[rows]
+        head["ack"], head["ack_bits"] = self.highest[rows] & 0xFFFF, self.ack_bits(rows)
+        head["baseline"] = head["seen"] = self.tick[rows] & 0xFFFF
+        head["newest"], head["count"] = newest & 0xFFFF, counts
+        inputs = self.inputs[rows[:, None], (newest[:, None] - back) % UNACKED_MAX].reshape(len(rows), -1)
+        table = np.concatenate([head.view(np.uint8).reshape(len(rows), -1), inputs], axis=1)
+        sizes = INPUT_HEADER.size + counts * self.inputs.shape[2]
+        return self._seal(rows, table, sizes, now), sizes + OVERHEAD, self.address[rows]
+
+    def _make_inputs(self, rows: np.ndarray, now: float) -> None:
+        """Each player's next input, as `Bot` and `Play.beat` have it."""
+        rows = rows[self.sending[rows]]
+        in_flight = self.newest[rows] - self.acknowledged[rows]
+        deep, crowded = self.deep[rows], self.depth[rows] >= CROWDED
+        skipped = self.skipped_beat[rows] ^ crowded
+        self.skipped_beat[rows] = skipped
+        left_out = ~crowded & (deep >= BEATS)
+        self.deep[rows] = np.where(left_out, -in_flight, deep)
+        makes = ~np.where(crowded, skipped, left_out)
+        rows, in_flight = rows[makes], in_flight[makes]
+        self.walks.decide(rows)
+        rows = rows[in_flight < UNACKED_MAX]
+        seq = self.newest[rows] + 1
+        self.newest[rows] = seq
+        self.inputs[rows, seq % UNACKED_MAX] = self.walks.packed[rows]
+        self.made_at[rows, seq % UNACKED_MAX] = now
+
+    def _seal(self, rows: np.ndarray, table: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
+        sequences = self.sequence[rows] + 1
+        self.sequence[rows] = sequences
+        self.sent_at[rows, sequences % SENT_MAX] = now
+        self.asked_at[rows] = np.minimum(self.asked_at[rows], now)
+        self.heard_up_at[rows[now - self.said_at[rows] > UNHEARD_S]] = now
+        self.said_at[rows] = now
+        low = sequences.astype("<u2").view(np.uint8).reshape(-1, 2)
+        plain, width = table.tobytes(), table.shape[1]
+        encrypt, additional = self.encrypt, self.sealed_up
+        whose = zip(_nonces(sequences), rows.tolist(), range(0, len(plain), width), sizes.tolist(), strict=True)
+        parts = [b""] * (2 * len(rows))
+        parts[::2] = _strings(np.concatenate([self.head[rows], low], axis=1))
+        parts[1::2] = [
+            encrypt[row](nonce, plain[begin : begin + size], additional[row]) for nonce, row, begin, size in whose
+        ]
+        return np.frombuffer(b"".join(parts), np.uint8)
+
+
+def gather(parts: Sequence[Received]) -> Received:
+    """Several batches as one, no wider than it must be."""
+    widest = max(int(part.sizes.max(initial=0)) for part in parts)
+    data = np.zeros((sum(map(len, parts)), max(widest, HEADER_SIZE)), np.uint8)
+    at = 0
+    for part in parts:
+        used = part.data[:, :widest]
+        data[at : at + len(part), : used.shape[1]] = used
+        at += len(part)
+    return Received(data, np.concatenate([part.sizes for part in parts]), parts[0].words[:0])
+
+
+def _nonces(sequences: np.ndarray) -> list[bytes]:
+    nonces = np.zeros((len(sequences), NONCE_SIZE), np.uint8)
+    nonces[:, :8] = sequences.astype("<u8").view(np.uint8).reshape(-1, 8)
+    return _strings(nonces)
+
+
+def _strings(table: np.ndarray) -> list[bytes]:
+    """Each row of bytes, zeros at its end included."""
+    found: list[bytes] = table.view(f"V{table.shape[1]}")[:, 0].tolist()
+    return found
+
+
+def _shifted(window: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    """The windows (n, 4) of 256 bits after datagrams that are so far ahead (1 to 63)."""
+    shifted: np.ndarray = window << ahead[:, None]
+    shifted[:, 1:] |= window[:, :-1] >> (_U64(64) - ahead)[:, None]
+    shifted[:, 0] |= _U64(1)
+    return shifted
