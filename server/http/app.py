@@ -28,6 +28,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 ENTERED = (api_watch, api_act, health, openapi)
 """The files whose handlers are in the table."""
+openapi.body()  # now, when nobody waits for it
 
 
 def make_app(site: Site, turns: Turns, pages: Pages | None = None) -> ASGIApp:

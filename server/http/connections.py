@@ -40,8 +40,10 @@ HEAD_S = 5.0
 REQUEST_S = 20.0
 """For the rest of it, with the whole answer."""
 HEAD_BYTES_MAX = 8 * 1024
-READ_BYTES = 4 * 1024
-"""Handed to the parser at once."""
+HEAD_LINES_MAX = 300
+"""What a head costs to parse is counted in lines: 3 µs each."""
+READ_BYTES = 1024
+"""Handed to the parser at once: a body in crumbs of a byte is 170 of them."""
 APP_QUEUE_MAX = READ_BYTES
 """Pieces of a body that may wait for the app: more than READ_BYTES can be cut into, so that the parser never waits for
 the app, which may wait for its turn."""
@@ -125,6 +127,8 @@ class _Connection:
         self._scope = trio.CancelScope()
         self._writing = trio.Lock()
         self._closing = False
+        self._lines = 0
+        """Of the head that is coming in."""
         self._protocol: H11Protocol
 
     def end(self) -> None:
@@ -154,9 +158,14 @@ class _Connection:
                         if discarded > LINGER_BYTES_MAX:
                             break
                         continue
+                    if self in self._idle:
+                        self._lines += data.count(b"\n")
                     async with turns.turn():
+                        if self._lines > HEAD_LINES_MAX:
+                            break
                         await self._protocol.handle(RawData(bytes(data)))
-            await self._protocol.handle(Closed())
+            async with turns.turn():  # many who hang up at once do not make a tick wait for all of them
+                await self._protocol.handle(Closed())
 
     async def _send(self, event: Event) -> None:
         """What the protocol wants done."""
@@ -185,7 +194,7 @@ class _Connection:
                 await self._stream.send_all(data)
 
     def _rest(self) -> None:
-        self._idle[self] = None
+        self._idle[self], self._lines = None, 0
         self._scope.deadline = trio.current_time() + HEAD_S
 
     async def _close(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
+
+from starlette.responses import Response
 
 from netcode.errors import ErrorCode
 from server.http.errors import SCHEMA, STATUS
@@ -23,7 +26,13 @@ VERSION = "1"
     answers={"type": "object"},
 )
 async def openapi(site: Site, asked: Asked) -> Any:
-    return describe()
+    return Response(body(), media_type="application/json")
+
+
+@cache
+def body() -> bytes:
+    """The same as bytes; two milliseconds of work, once."""
+    return json.dumps(describe(), separators=(",", ":")).encode()
 
 
 @cache

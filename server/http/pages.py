@@ -6,7 +6,9 @@ whether they are still good (`ETag`, no-cache): a reload shows what is there now
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 import attrs
@@ -56,6 +58,8 @@ class Pages:
         try:
             status = file.stat()
             seen = status.st_mtime_ns, status.st_size
+            if status.st_size > FILE_BYTES_MAX:
+                return None
             kept = self._kept.get(path)
             if kept is None or kept[0] != seen:
                 body = file.read_bytes()
@@ -69,15 +73,17 @@ class Pages:
     def _look(self) -> None:
         self._looked_at = trio.current_time()
         found: dict[str, Path] = {}
-        for file in sorted(self._folder.rglob("*")):
-            inside = file.relative_to(self._folder)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            if hidden or file.suffix not in TYPES or file.is_symlink() or not file.is_file():
-                continue
-            if file.stat().st_size > FILE_BYTES_MAX or len(found) >= FILES_MAX:
-                continue
-            path = f"/{inside.as_posix()}"
-            found[path] = file
-            if file.name == "index.html":
-                found[path.removesuffix("index.html")] = file
+        folders = [("/", str(self._folder))]
+        while folders:
+            path, folder = folders.pop()
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.is_symlink():
+                        continue
+                    if entry.is_dir():
+                        folders.append((f"{path}{entry.name}/", entry.path))
+                    elif os.path.splitext(entry.name)[1] in TYPES and len(found) < FILES_MAX:
+                        found[path + entry.name] = Path(entry.path)
+                        if entry.name == "index.html":
+                            found[path] = Path(entry.path)
         self._files = found

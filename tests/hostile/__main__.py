@@ -14,7 +14,9 @@ from tests.hostile.attack import ATTACKS
 from tests.hostile.judge import RATIO_MAX, RSS_RATIO_MAX, Outcome
 from tests.hostile.run import PLAYERS, SuiteFailed, run
 
-HEAD = "attack            sent    p99 ms  (calm)   moved    max    frames/s  CPU   MB before/peak/after   counted"
+HEAD = (
+    "attack            sent    p99 ms  (calm)   moved    max    late+   frames/s  CPU   MB before/peak/after   counted"
+)
 
 
 def main() -> int:
@@ -69,8 +71,8 @@ def show(outcome: Outcome) -> None:
     memory = f"{outcome.rss_before_mb:.0f} / {outcome.rss_peak_mb:.0f} / {outcome.rss_after_mb:.0f}"
     print(
         f"{name:<15} {outcome.sent:>8,} {during.interval_p99_ms:>8.1f} {calm_ms:>8.1f} {moved:>7} "
-        f"{during.interval_max_ms:>7.1f} {during.frames_per_s:>8.2f} {outcome.cpu_share:>6.0%}   {memory:<20}  "
-        + counted,
+        f"{during.interval_max_ms:>7.1f} {outcome.tick_delay_ms:>+7.2f} {during.frames_per_s:>8.2f} "
+        f"{outcome.cpu_share:>6.0%}   {memory:<20}  " + counted,
         flush=True,
     )
     for fault in outcome.faults():

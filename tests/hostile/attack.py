@@ -15,10 +15,10 @@ from typing import Any
 
 import trio
 
-from tests.hostile import members, tcp, udp, web
+from tests.hostile import http, members, tcp, udp, web
 from tests.hostile.kit import Attack, Target
 
-ATTACKS: dict[str, Attack] = {**udp.ATTACKS, **tcp.ATTACKS, **members.ATTACKS, **web.ATTACKS}
+ATTACKS: dict[str, Attack] = {**udp.ATTACKS, **tcp.ATTACKS, **members.ATTACKS, **http.ATTACKS, **web.ATTACKS}
 NAP_S = 0.005
 """When an attacker can do nothing at the moment."""
 
@@ -42,7 +42,7 @@ def main(told: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     attack, sent, failed = ATTACKS[told["name"]], 0, ""
     try:
-        steps = attack.run(Target(told["port"], told["victims"]))
+        steps = attack.run(Target(told["port"], told["victims"], http_port=told["http_port"], token=told["token"]))
         next(steps)
         say({"ready": True})
         sys.stdin.readline()

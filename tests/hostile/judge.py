@@ -12,6 +12,8 @@ import attrs
 
 RATIO_MAX = 1.10
 """The good players' p99 frame interval under attack, against that without."""
+TICK_DELAY_MAX_MS = 2.0
+"""What HTTP may delay a tick by."""
 RSS_RATIO_MAX = 1.15
 """The server's memory when the attack has settled, against that before it."""
 
@@ -49,6 +51,9 @@ class Outcome:
     rss_before_mb: float
     rss_peak_mb: float
     rss_after_mb: float
+    tick_late_before_ms: dict[str, float]
+    """How late ticks started: p50, p99, max."""
+    tick_late_during_ms: dict[str, float]
     cpu_share: float
     """Of one processor, used by the server during the attack."""
     refused: dict[str, float]
@@ -61,6 +66,11 @@ class Outcome:
         return self.during.interval_p99_ms / calm_ms if calm_ms else float("inf")
 
     @property
+    def tick_delay_ms(self) -> float:
+        """By how much later ticks started than before, p99."""
+        return self.tick_late_during_ms["p99"] - self.tick_late_before_ms["p99"]
+
+    @property
     def rss_ratio(self) -> float:
         """Memory after against before."""
         return self.rss_after_mb / self.rss_before_mb if self.rss_before_mb else float("inf")
@@ -70,6 +80,8 @@ class Outcome:
         found = [f"the attacker failed: {self.failed}"] if self.failed else []
         if timing and self.ratio >= RATIO_MAX:
             found.append(f"frame_interval_ms.p99 moved by {self.ratio - 1:+.0%}")
+        if timing and self.name.startswith("http_") and self.tick_delay_ms > TICK_DELAY_MAX_MS:
+            found.append(f"ticks start {self.tick_delay_ms:.1f} ms later (p99)")
         if timing and self.rss_ratio > RSS_RATIO_MAX:
             found.append(f"memory stays: {self.rss_before_mb:.0f} MB before, {self.rss_after_mb:.0f} MB after")
         for window in (self.during, self.after):

@@ -37,6 +37,9 @@ class Target:
     victims: list[int]
     """Connection ids of good players."""
     host: str = "127.0.0.1"
+    http_port: int = 0
+    token: str = ""
+    """Of operators, for an attacker who has got it."""
 
     @property
     def address(self) -> tuple[str, int]:

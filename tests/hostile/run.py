@@ -69,6 +69,8 @@ class Suite:
     """Everything runs; attack it."""
 
     port: int
+    http_port: int
+    token: str
     server_pid: int
     herd: Herd
     client: Client
@@ -76,6 +78,7 @@ class Suite:
     async def attack(self, name: str, seconds: float, before: Window | None) -> Outcome:
         """One attack. `before` is a calm window that ended just now; one is made when there is none."""
         told = {"name": name, "seconds": seconds, "port": self.port, "victims": self.herd.connections}
+        told |= {"http_port": self.http_port, "token": self.token}
         async with _python("tests.hostile.attack", told) as process:
             assert process.stdout is not None
             assert process.stdin is not None
@@ -85,6 +88,7 @@ class Suite:
                 await self.herd.window()
                 await trio.sleep(seconds)
                 before = await self.herd.window()
+            late_before = await self.late(seconds)
             await self.herd.window()
             rss_before, counted, cpu_s, start = self.rss_mb(), await self.counters(), self.cpu_s(), trio.current_time()
             told_back, peak = ready, rss_before
@@ -98,6 +102,7 @@ class Suite:
                     nursery.cancel_scope.cancel()
                 peak = max([rss_before, *sampled])
         cpu_share = (self.cpu_s() - cpu_s) / max(trio.current_time() - start, 1e-3)
+        late_during = await self.late(seconds)
         during, ended = await self.herd.window(), trio.current_time()
         await trio.sleep(QUIET_S)
         quiet = await self.herd.window()
@@ -119,6 +124,8 @@ class Suite:
             rss_before_mb=rss_before,
             rss_peak_mb=peak,
             rss_after_mb=self.rss_mb(),
+            tick_late_before_ms=late_before,
+            tick_late_during_ms=late_during,
             cpu_share=round(cpu_share, 3),
             refused={key: round(now[key] - counted.get(key, 0), 3) for key in now if now[key] != counted.get(key, 0)},
         )
@@ -135,6 +142,11 @@ class Suite:
         for group in ("drops", "limits"):
             flat.update({f"{group}.{name}": count for name, count in figures.get(group, {}).items()})
         return flat
+
+    async def late(self, seconds: float) -> dict[str, float]:
+        """How late the server's ticks started over the last seconds: p50, p99, max, in ms."""
+        found: dict[str, float] = (await self.client.stats(max(1, round(seconds))))["tick_lateness_ms"]
+        return found
 
     def rss_mb(self) -> float:
         """The server's resident memory in MB (10^6 bytes)."""
@@ -160,7 +172,8 @@ COUNTERS = (
 async def suite(data: Path, players: int = PLAYERS) -> AsyncIterator[Suite]:
     """Server and good players, playing; `data` is a folder for the server. Raises SuiteFailed."""
     with _server(data) as server:
-        port = await _port(server, data / "server.log")
+        ports = await _ports(server, data / "server.log")
+        port, token = ports[0], (data / "http.token").read_text(encoding="ascii").strip()
         told = {"server": f"127.0.0.1:{port}", "players": players}
         async with _python("tests.hostile.swarm", told) as process, connect(f"127.0.0.1:{port}") as client:
             assert process.stdout is not None
@@ -168,7 +181,7 @@ async def suite(data: Path, players: int = PLAYERS) -> AsyncIterator[Suite]:
             ready = await _answer(lines, "the good players")
             if ready["playing"] < players:
                 raise SuiteFailed(f"{ready['playing']} of {players} good players play: {ready['errors']}")
-            yield Suite(port, server.pid, Herd(lines, process, ready["connections"]), client)
+            yield Suite(*ports, token, server.pid, Herd(lines, process, ready["connections"]), client)
 
 
 async def run(
@@ -207,14 +220,16 @@ def _server(data: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-async def _port(server: subprocess.Popen[bytes], log: Path) -> int:
+async def _ports(server: subprocess.Popen[bytes], log: Path) -> tuple[int, int]:
+    """For players, for HTTP."""
     said = ""
     with trio.move_on_after(ANSWER_S):
         while server.poll() is None:
             said = await trio.Path(log).read_text()
             for line in said.splitlines():
                 if '"node_started"' in line:
-                    return int(json.loads(line)["port"])
+                    entry = json.loads(line)
+                    return int(entry["port"]), int(entry["http_port"])
             await trio.sleep(0.05)
     raise SuiteFailed(f"the server did not start: {said[-300:]}")
 

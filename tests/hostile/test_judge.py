@@ -18,7 +18,7 @@ CALM = Window(
 )
 FUTILE = Outcome(
     name="x", what="", sent=1, failed="", before=CALM, during=CALM, after=CALM, rss_before_mb=100.0, rss_peak_mb=200.0,
-    rss_after_mb=100.0, cpu_share=0.5, refused={},
+    rss_after_mb=100.0, cpu_share=0.5, refused={}, tick_late_before_ms={"p99": 1.0}, tick_late_during_ms={"p99": 9.0},
 )  # fmt: skip
 
 
@@ -35,6 +35,8 @@ FUTILE = Outcome(
         ({"during": attrs.evolve(CALM, errors={"timed_out": 2})}, ["good players: timed_out x 2"]),
         ({"after": attrs.evolve(CALM, skipped=3)}, ["good players: 3 inputs lost"]),
         ({"before": attrs.evolve(CALM, errors={"timed_out": 2})}, []),
+        ({"name": "http_x"}, ["ticks start 8.0 ms later (p99)"]),
+        ({"name": "http_x", "tick_late_during_ms": {"p99": 2.9}}, []),
         ({"failed": "OSError: refused"}, ["the attacker failed: OSError: refused"]),
     ],
 )

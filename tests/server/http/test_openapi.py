@@ -1,4 +1,4 @@
-"""The description: it says what is served, and a client that makes requests of it finds nothing that it does not say."""
+"""The description: it says what is served, and requests that are made of it are answered as it says."""
 
 from __future__ import annotations
 
