@@ -2,7 +2,7 @@
 
     wait readable ─► recvmmsg (≤ 1024) ─► connection id ─► session ─► seal opened ─► inputs into the seat's queue
          ▲                                                                                  │
-         └──────── 2 ms later at the earliest, or when a tick collects ◄────────────────────┘
+         └──────── 10 ms later at the earliest, or when a tick collects ◄────────────────────┘
 
 Whatever is malformed, forged, replayed or for nobody is dropped in silence and counted. A full send buffer drops the
 rest of a batch (counted): the next frame is a delta against what the client has, so nothing must be repeated.
@@ -28,7 +28,9 @@ from server.stage import Frames
 
 RECEIVED_MAX = 1024
 """Datagrams taken before other tasks may run: about 2 ms of work."""
-RECEIVE_EVERY_S = 0.002
+RECEIVE_EVERY_S, RECEIVE_OFTEN_S = 0.01, 0.002
+"""Inputs matter at ticks, which drain the socket themselves, and a pass over a few datagrams costs as much as over
+hundreds. More often only where the system gives the socket little room."""
 SENT_MAX = 1024
 BUFFER_BYTES = 8 << 20
 _CONTROL_FRAME = bytes([DatagramType.FRAME])
@@ -44,15 +46,15 @@ class Datagrams:
         self._inbox = make_batch(RECEIVED_MAX)
         self._outbox = make_batch(SENT_MAX)
         sock.setblocking(False)
-        grow_buffers(sock)
+        self._pause_s = RECEIVE_EVERY_S if grow_buffers(sock) >= BUFFER_BYTES // 2 else RECEIVE_OFTEN_S
 
     async def run(self) -> None:
-        """Receive for ever, once in RECEIVE_EVERY_S: waking up for each datagram costs more than the datagram."""
+        """Receive for ever, with pauses: waking up for each datagram costs more than the datagram."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             while self.receive() == RECEIVED_MAX:
                 await trio.lowlevel.checkpoint()
-            await trio.sleep(RECEIVE_EVERY_S)
+            await trio.sleep(self._pause_s)
 
     def receive(self) -> int:
         """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""
@@ -98,11 +100,13 @@ def _some(frames: Sequence[bytes], which: np.ndarray) -> list[bytes]:
     return [frame for frame, wanted in zip(frames, which.tolist(), strict=True) if wanted]
 
 
-def grow_buffers(sock: socket.socket) -> None:
-    """Ask for room for a burst of ten thousand datagrams; beyond the system's limit where we may, else up to it."""
+def grow_buffers(sock: socket.socket) -> int:
+    """Ask for room for a burst of ten thousand datagrams, beyond the system's limit where we may, else up to it; how
+    many bytes the socket receives into now."""
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF, *_BEYOND_LIMIT):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 _BEYOND_LIMIT = (33, 32) if sys.platform == "linux" else ()
