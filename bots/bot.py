@@ -351,7 +351,7 @@ class Bot:
         game = self._swarm.rules(message) if self.predicts else None
         self.play = Play(message, decode=self.full, game=game)
         self.predicts = self.play.predictor is not None
-        self.play.interpolator = None  # nobody draws
+        self.play.interpolator, self.play.steered = None, False  # nobody draws, and inputs go by the swarm's clock
         self.away, self.heard_at = False, trio.current_time()
         self.brain = make_brain(self.play.info, self.who.seed, self.who.player, sees=self.full)
         self._inside = inside_world(self.play.info) if self.full else None

@@ -16,7 +16,10 @@ Bits are filled from the lowest. The same format carries what a room shares and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, lru_cache
+from struct import Struct
 
+import attrs
 import numpy as np
 
 from game.view import Field
@@ -24,6 +27,8 @@ from netcode.errors import BadFrame
 
 _PLAIN_MASK_MAX = 16
 _CODE_BYTES = (0, 1, 2, 4)
+_CODE_TYPES = " bhi"
+_KEPT_MASKS_BITS = 12
 _NARROW = 32
 """Of up to so many values, looking at every byte costs less than gathering those that changed."""
 
@@ -123,54 +128,106 @@ def _slices(data: bytes, sizes: np.ndarray) -> list[bytes]:
     return [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
-def decode_delta(fields: Sequence[Field], data: bytes, at: int, baseline: Sequence[int]) -> tuple[list[int], int]:
-    """The values after a delta that starts at `data[at]`, and where it ends; raises BadFrame on anything
-    malformed."""
-    values = list(baseline)
-    try:
-        codes_at, at = at, at + -(-len(fields) // 4)
-        changes: list[tuple[Field, int, list[int]]] = []
-        for number, field in enumerate(fields):
-            code = data[codes_at + number // 4] >> (number % 4 * 2) & 3
-            if not code:
-                continue
-            if field.count == 1:
-                changes.append((field, code, [field.start]))
-                continue
-            mask, at = _read_mask(data, at, field.count)
-            where = []
-            while mask:
-                lowest = mask & -mask
-                where.append(field.start + lowest.bit_length() - 1)
-                mask ^= lowest
-            if where and where[-1] >= field.start + field.count:
-                raise BadFrame(f"field {field.name}: the mask is longer than the field")
-            changes.append((field, code, where))
-        for field, code, where in changes:
-            size, span = _CODE_BYTES[code], 1 << field.bits
-            low = -(span >> 1) if field.signed else 0
-            for index in where:
-                if at + size > len(data):
-                    raise BadFrame("the delta is cut short")
-                step = int.from_bytes(data[at : at + size], "little", signed=True)
-                at += size
-                values[index] = (values[index] + step - low) % span + low
-    except IndexError:
-        raise BadFrame("the delta is cut short") from None
-    return values, at
+class DeltaDecoder:
+    """Decodes deltas of one layout, one at a time: only what has changed is looked at."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._code_bytes = -(-len(fields) // 4)
+        self._fields = [_Plan.of(field) for field in fields]
+
+    def decode(self, data: bytes, at: int, baseline: Sequence[int]) -> tuple[list[int], int]:
+        """The values after a delta that starts at `data[at]`, and where it ends; raises BadFrame on anything
+        malformed."""
+        values = list(baseline)
+        codes, at = data[at : at + self._code_bytes], at + self._code_bytes
+        if len(codes) < self._code_bytes:
+            raise BadFrame("the delta is cut short")
+        changes: list[tuple[_Plan, Struct, list[int]]] = []
+        left = int.from_bytes(codes, "little")
+        while left:
+            number = (left & -left).bit_length() - 1 >> 1
+            code = left >> 2 * number & 3
+            left ^= code << 2 * number
+            if number >= len(self._fields):
+                break  # bits behind the last field say nothing
+            plan = self._fields[number]
+            if plan.alone:
+                where = plan.alone
+            else:
+                mask, at = _read_mask(data, at, plan.count)
+                if mask >> plan.count:
+                    raise BadFrame(f"field {plan.name}: the mask is longer than the field")
+                where = plan.places.get(mask) or plan.find(mask)
+            changes.append((plan, _steps(code, len(where)), where))
+        for plan, steps, where in changes:
+            low, keep, end = plan.low, plan.keep, at + steps.size
+            if end > len(data):
+                raise BadFrame("the delta is cut short")
+            if low:
+                for index, step in zip(where, steps.unpack_from(data, at)):  # noqa: B905 - as many as there are places
+                    values[index] = (values[index] + step - low & keep) + low
+            else:
+                for index, step in zip(where, steps.unpack_from(data, at)):  # noqa: B905
+                    values[index] = values[index] + step & keep
+            at = end
+        return values, at
+
+
+@lru_cache(maxsize=256)
+def delta_decoder(fields: tuple[Field, ...]) -> DeltaDecoder:
+    """The decoder of a layout: all players of a game share one."""
+    return DeltaDecoder(fields)
+
+
+@attrs.frozen
+class _Plan:
+    """What the decoder must know of a field."""
+
+    name: str
+    start: int
+    count: int
+    alone: list[int]
+    """The place of the value, where the field has but one, and so no mask."""
+    low: int
+    keep: int
+    """Values are taken modulo a power of two, of which these are the bits, counted from `low`."""
+    places: dict[int, list[int]] = attrs.field(factory=dict)
+    """Where the values of a mask are: of all masks that came, where there are not many."""
+
+    @classmethod
+    def of(cls, field: Field) -> _Plan:
+        low = -(1 << (field.bits - 1)) if field.signed else 0
+        alone = [field.start] if field.count == 1 else []
+        return cls(field.name, field.start, field.count, alone, low, (1 << field.bits) - 1)
+
+    def find(self, mask: int) -> list[int]:
+        """Where the values of a mask are."""
+        found = [self.start + bit for bit in range(mask.bit_length()) if mask >> bit & 1]
+        if self.count <= _KEPT_MASKS_BITS:
+            self.places[mask] = found
+        return found
+
+
+@cache
+def _steps(code: int, count: int) -> Struct:
+    """So many changes of the width that the code means."""
+    return Struct(f"<{count}{_CODE_TYPES[code]}")
 
 
 def _read_mask(data: bytes, at: int, count: int) -> tuple[int, int]:
     mask_bytes = -(-count // 8)
     if count <= _PLAIN_MASK_MAX:
-        if at + mask_bytes > len(data):
+        end = at + mask_bytes
+        if end > len(data):
             raise BadFrame("a mask is cut short")
-        return int.from_bytes(data[at : at + mask_bytes], "little"), at + mask_bytes
+        return int.from_bytes(data[at:end], "little"), end
     top_bytes = -(-mask_bytes // 8)
     if at + top_bytes > len(data):
         raise BadFrame("a mask of masks is cut short")
     top = int.from_bytes(data[at : at + top_bytes], "little")
     at, mask = at + top_bytes, 0
+    if at + (top & (1 << mask_bytes) - 1).bit_count() > len(data):
+        raise BadFrame("a mask is cut short")
     for number in range(mask_bytes):
         if top >> number & 1:
             mask |= data[at] << (8 * number)

@@ -28,7 +28,7 @@ import numpy as np
 
 from game.batch import Batch
 from game.view import Viewer, ViewLayout
-from netcode.delta import DeltaEncoder, decode_delta
+from netcode.delta import DeltaEncoder, delta_decoder
 from netcode.errors import BadFrame
 from netcode.sequence import widen
 
@@ -203,6 +203,7 @@ class FrameDecoder:
         self.baseline = -1
         """Tick of the newest frame that was read: what to acknowledge. -1: none yet."""
         self._decode = decode
+        self._shared, self._own = delta_decoder(layout.shared), delta_decoder(layout.own)
         self._kept: dict[int, tuple[list[int], list[int]]] = {}
         self._zeros = ([0] * layout.shared_width, [0] * layout.own_width)
 
@@ -238,8 +239,8 @@ class FrameDecoder:
             base = self._zeros if age == 0 else self._kept.get(tick - age)
             if base is None:
                 return None
-            shared, at = decode_delta(self.layout.shared, data, at, base[0])
-            own, at = decode_delta(self.layout.own, data, at, base[1])
+            shared, at = self._shared.decode(data, at, base[0])
+            own, at = self._own.decode(data, at, base[1])
             self._keep(tick, shared, own)
         self.newest_tick = max(self.newest_tick, tick)
         self.last_seq = max(self.last_seq, last_seq)

@@ -103,7 +103,8 @@ class Play:
         """For `beat`: how many frames in a row told of a queue that was never empty, less those that do not count."""
         self.skipped_beat = False
         self._decode = decode
-        self._steered = decode  # who neither looks at frames nor asks when inputs are due need not pay for the clock
+        self.steered = decode
+        """Whether frames move the clock: who neither draws nor asks when inputs are due need not pay for it."""
         self._struct = struct.Struct("<" + "".join(_STRUCT_CODES[field.dtype] for field in self.info.inputs))
         self._held = {field.name: max(field.low, min(0, field.high)) for field in self.info.inputs}
         self._limits = {field.name: (field.low, field.high) for field in self.info.inputs}
@@ -119,7 +120,7 @@ class Play:
     @property
     def due_at(self) -> float:
         """When the next input is to be made, by the clock that `next_packet` and `receive` are given; -inf: at once."""
-        self._steered = True
+        self.steered = True
         return self.steering.due_at
 
     def beat(self) -> bool:
@@ -189,7 +190,7 @@ class Play:
                 self._start_anew(frame.last_seq)
             self.newest = frame
             self.deep = self.deep + 1 if frame.depth else min(self.deep, 0)
-            if self._steered:
+            if self.steered:
                 self.clock.frame(frame.tick, now)
                 self.steering.frame(frame.tick, frame.last_seq, frame.depth, now)
             if self.predictor is not None:

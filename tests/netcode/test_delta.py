@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from game.view import Field
-from netcode.delta import DeltaEncoder, decode_delta
+from netcode.delta import DeltaDecoder, DeltaEncoder
 from netcode.errors import BadFrame
 
 
@@ -69,7 +69,7 @@ def test_what_is_encoded_is_decoded(shapes: list[tuple[int, int, bool]], rows: i
     encoder = DeltaEncoder(fields)
     deltas = encoder.encode(current, baseline)
     for row, delta in enumerate(deltas):
-        values, end = decode_delta(fields, b"--" + delta + b"more", 2, on_the_wire(fields, baseline[row]))
+        values, end = DeltaDecoder(fields).decode(b"--" + delta + b"more", 2, on_the_wire(fields, baseline[row]))
         assert values == on_the_wire(fields, current[row])
         assert end == 2 + len(delta)
         assert encoder.encode(current[row : row + 1], baseline[row : row + 1]) == [delta]
@@ -94,14 +94,14 @@ def test_values_wrap_around_in_their_type(bits: int, signed: bool) -> None:
     ends = wrapped(fields, np.array([[low], [high]], np.int64))
     up, down = DeltaEncoder(fields).encode(ends[::-1], ends)
     assert len(up) == len(down) == 2
-    assert decode_delta(fields, up, 0, [low])[0] == [high]
-    assert decode_delta(fields, down, 0, [high])[0] == [low]
+    assert DeltaDecoder(fields).decode(up, 0, [low])[0] == [high]
+    assert DeltaDecoder(fields).decode(down, 0, [high])[0] == [low]
 
 
 def test_no_rows_and_no_fields() -> None:
     assert DeltaEncoder(layout([(3, 8, True)])).encode(np.zeros((0, 3), np.int32), np.zeros((0, 3), np.int32)) == []
     assert DeltaEncoder(()).encode(np.zeros((2, 0), np.int32), np.zeros((2, 0), np.int32)) == [b"", b""]
-    assert decode_delta((), b"rest", 0, []) == ([], 0)
+    assert DeltaDecoder(()).decode(b"rest", 0, []) == ([], 0)
 
 
 @settings(max_examples=50)
@@ -115,7 +115,7 @@ def test_damaged_deltas_do_no_worse_than_bad_frame(
     before = on_the_wire(fields, baseline[0])
     for end in {*range(min(len(delta), 20)), len(delta) - 1}:
         with pytest.raises(BadFrame):
-            decode_delta(fields, delta[:end], 0, before)
+            DeltaDecoder(fields).decode(delta[:end], 0, before)
     damaged = bytearray(delta)
     damaged[data.draw(st.integers(0, len(delta) - 1))] ^= data.draw(st.integers(1, 255))
     sane(fields, bytes(damaged), before)
@@ -130,7 +130,7 @@ def test_any_bytes_do_no_worse_than_bad_frame(shapes: list[tuple[int, int, bool]
 def sane(fields: tuple[Field, ...], data: bytes, before: list[int]) -> None:
     """Refused, or values that fit their types and an end within the bytes."""
     try:
-        values, end = decode_delta(fields, data, 0, before)
+        values, end = DeltaDecoder(fields).decode(data, 0, before)
     except BadFrame:
         return
     assert end <= len(data)

@@ -12,7 +12,7 @@ from typing import Any
 from game.view import ViewLayout
 from netcode import messages
 from netcode.control import ControlChannel, message_bytes
-from netcode.delta import decode_delta
+from netcode.delta import DeltaDecoder
 from netcode.frame import FrameDecoder
 from netcode.inputs import InputWindow
 from netcode.seal import CLIENT_TO_SERVER, DatagramType, Opener, Sealer, Suite
@@ -134,7 +134,7 @@ def test_frame_vectors_are_read() -> None:
         assert frame is not None
         assert (frame.tick, frame.last_seq, frame.depth) == (tick, 65536, 1)
         assert (frame.shared, frame.own) == (view["shared"], view["own"])
-        assert decode_delta(layout.own, bytes([0]), 0, [5]) == ([5], 1)
+        assert DeltaDecoder(layout.own).decode(bytes([0]), 0, [5]) == ([5], 1)
 
 
 if __name__ == "__main__":
