@@ -25,6 +25,7 @@ from netcode.reach import Place
 from netcode.resume import SavedSession
 from netcode.seated import ObjectRoom, SeatedRoom, seat
 
+NOTICES_KEPT = 16
 PONGS_KEPT = 8
 """Round trips that a room's clock begins with."""
 
@@ -56,6 +57,8 @@ class Presence:
         self.datagram_bytes = 0
         """Packets that brought frames: how many, and their bytes (UDP payload; tcp: the realtime packet)."""
         self.bad_frames = 0
+        self.notices: deque[str] = deque(maxlen=NOTICES_KEPT)
+        """What the server's operator has said, oldest first."""
         self._login = login
         self._lifeline = Lifeline(self, places, transport, login, nursery)
         self._seated_last: SeatedRoom | ObjectRoom | None = None
@@ -105,6 +108,8 @@ class Presence:
                 self._pongs.append((message.time_us / 1e6, trio.current_time()))
                 if isinstance(room, SeatedRoom):
                     room.play.clock.pong(*self._pongs[-1])
+            case messages.Notice():
+                self.notices.append(message.text)
             case messages.Redirect() if not message.ref:
                 self._lifeline.seek(message)
             case messages.Error() if message.code in _SEAT_GONE and not message.ref:

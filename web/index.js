@@ -1,4 +1,7 @@
 import { followTheme, part } from "./common.js";
+import { takeToken } from "./dashboard/api.js";
+
+takeToken(); // of an operator, for the dashboard: it is kept for this tab
 
 const theme = followTheme();
 part("theme", HTMLButtonElement).addEventListener("click", () => theme.toggle());

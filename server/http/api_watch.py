@@ -20,7 +20,7 @@ from game.fixed import UNIT
 from netcode.control import PROTOCOL
 from netcode.errors import ErrorCode, ProtocolError
 from server.http import schemas
-from server.http.peers import Silent, ask
+from server.http.peers import Silent, address_of, ask
 from server.http.report import PIECE, is_here, phase_of, player_line, report, room_costs, room_line
 from server.http.routes import Access, Asked, Parameter, endpoint
 from server.http.site import Site
@@ -95,6 +95,22 @@ async def nodes(site: Site, asked: Asked) -> Any:
 async def node(site: Site, asked: Asked) -> Any:
     member = living(site, asked.values["node"])
     return _member(member, await _report_of(site, member))
+
+
+@endpoint(
+    "GET",
+    "/api/v1/targets",
+    "Where each living node tells its figures, for Prometheus (http_sd_configs)",
+    answers=schemas.TARGETS,
+)
+async def targets(site: Site, asked: Asked) -> Any:
+    found = []
+    for member in in_order(site):
+        host, port = address_of(site, member)
+        if port:
+            host = f"[{host}]" if ":" in host else host
+            found.append({"targets": [f"{host}:{port}"], "labels": {"node": member.node}})
+    return found
 
 
 @endpoint(

@@ -49,10 +49,9 @@ async def ask(site: Site, member: Member, path: str, method: str = "GET", told: 
 
 
 async def _ask(site: Site, member: Member, method: str, path: str, told: Any) -> tuple[int, bytes]:
-    port = http_port_of(member)
+    host, port = address_of(site, member)
     if not port:
         raise OSError("it answers no HTTP")
-    host = member.host or _here(site.settings.host)
     stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     if site.secure:
         stream = trio.SSLStream(stream, _same_certificate(site), server_hostname=host, https_compatible=True)
@@ -85,6 +84,11 @@ async def _ask(site: Site, member: Member, method: str, path: str, told: Any) ->
                 with contextlib.suppress(Exception):
                     await trio.aclose_forcefully(stream)
                 return status, answer
+
+
+def address_of(site: Site, member: Member) -> tuple[str, int]:
+    """Where a node answers HTTP, under its own port (0: nowhere)."""
+    return member.host or _here(site.settings.host), http_port_of(member)
 
 
 def _here(host: str) -> str:

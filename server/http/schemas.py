@@ -134,6 +134,7 @@ ROOM = shape(
     roster=items(shape(seat=COUNT, name=TEXT, account=TEXT, connected=YES_NO, score=maybe(WHOLE))),
     map=maybe(MAP),
 )
+TARGETS = items(shape(targets=items(TEXT), labels=shape(node=TEXT)))
 DONE = shape(done=YES_NO)
 SERVER = shape(
     "What a page needs to begin: where players come in.",

@@ -127,6 +127,12 @@ async def test_a_body_that_is_wrong_is_told_so(tmp_path: Path, body: bytes) -> N
         assert (answer.status, answer.error) == (400, "bad_message")
 
 
+async def test_a_broadcast_reaches_the_python_client(tmp_path: Path) -> None:
+    async with serving_web(tmp_path) as web, playing(web.node) as (client, room):
+        await web.post("/api/v1/broadcast", {"text": "back in a minute"})
+        await until(lambda: list(client.notices) == ["back in a minute"], room)
+
+
 async def test_a_body_of_another_type_is_refused(tmp_path: Path) -> None:
     async with serving_web(tmp_path) as web:
         for kind in ("text/plain", "application/x-www-form-urlencoded", ""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from server.metrics import Metrics
 from tests.server.helpers import playing
 from tests.server.http.asking import serving_web
 
-UNITS = ("_seconds", "_bytes", "_records", "_connections", "_players", "_rooms", "_nodes")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 def test_every_counter_of_the_node_is_told() -> None:
@@ -53,3 +54,23 @@ async def test_names_are_as_prometheus_wants_them_and_labels_are_few(tmp_path: P
                 assert all(sample.name.endswith("_total") for sample in family.samples)
         assert not re.search(r"_(ms|mb|us)\b", text)
         assert web.node.people[0].room not in text
+
+
+async def test_dashboard_and_alerts_use_figures_that_there_are(tmp_path: Path) -> None:
+    async with serving_web(tmp_path) as web:
+        text = (await web.get("/metrics")).body.decode()
+    there = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    there |= {name.removesuffix("_total") for name in there}
+    there |= {"holdfast_tick_duration_seconds"}
+    panels = json.loads((DOCS / "grafana.json").read_text())["panels"]
+    used = [target["expr"] for panel in panels for target in panel["targets"]]
+    used += re.findall(r"expr: (.*)", (DOCS / "alerts.yml").read_text())
+    assert len(used) > 25
+    names = {name for expression in used for name in re.findall(r"\b(?:holdfast|process)_\w+", expression)}
+    assert names - there - {"holdfast_tick_duration_seconds_bucket"} == set()
+    told = set(
+        re.findall(
+            r"`(\w+)`", (DOCS / "operations.md").read_text().partition("| of | figures |")[2].partition("\n\n")[0]
+        )
+    )
+    assert {f"holdfast_{name}" for name in told - {"reason"}} - there == set()

@@ -72,6 +72,10 @@ async def test_any_node_answers_for_all_and_tells_what_became_of_the_others(tmp_
             await second.next_frame()
             room = first.info.room
             assert second.info.room == room
+            listed = (await webs[min(webs)].get("/api/v1/targets")).told
+            assert {one["labels"]["node"]: one["targets"][0].partition(":")[2] for one in listed} == {
+                name: str(web.port) for name, web in webs.items()
+            }
             path = f"/api/v1/rooms/{room}"
             told = {name: (await web.get(path)).told for name, web in webs.items()}
             (owner,) = {found["node"] for found in told.values()}
