@@ -217,7 +217,8 @@ class StatsRequest(Message):
 class Welcome(Message):
     """Logged in, or resumed. The session, and how to reach its realtime channel: UDP port, connection id, cipher and a
     key each way. With session and secret it can be resumed until `resume_s` after its connection was lost;
-    `generation` counts its connections; `room` is where its seat waits ("": it has none)."""
+    `generation` counts its connections; `room` is where its seat waits ("": it has none); `node` is what the node calls
+    itself."""
 
     kind = "welcome"
     session: str = text(32)
@@ -233,6 +234,7 @@ class Welcome(Message):
     generation: int = whole(0, 2**32 - 1, default=0)
     resume_s: int = whole(0, 2**32 - 1, default=0)
     room: str = text(64, default="")
+    node: str = text(64, default="")
 
 
 @attrs.frozen(kw_only=True)

@@ -68,6 +68,7 @@ class Door:
         upgrades: UpgradePolicy,
         udp_port: int,
         resume_s: float,
+        node: str,
         nursery: trio.Nursery,
     ) -> None:
         self._sessions, self._lobby, self._profiles = sessions, lobby, profiles
@@ -77,6 +78,7 @@ class Door:
         self.upgrades, self.pool = upgrades, LinkPool()
         self._udp_port = udp_port
         self._resume_s = resume_s
+        self._node = node
         self._nursery = nursery
         self._path_key = secrets.token_bytes(32)
         self.half_open = HalfOpen[trio.CancelScope](HALF_OPEN_MAX)
@@ -275,6 +277,7 @@ class Door:
                     generation=session.generation,
                     resume_s=int(self._resume_s),
                     room=room,
+                    node=self._node,
                 )
             )
         )

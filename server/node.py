@@ -264,6 +264,7 @@ class _Node:
                 upgrades=UpgradePolicy(settings.allow_origin, settings.advertise, settings.plain_ws),
                 udp_port=self.listeners.port,
                 resume_s=settings.hold_s,
+                node=identity.node,
                 nursery=nursery,
             )
             for task in (

@@ -9,7 +9,6 @@ import { Hud } from "./hud.js";
 import { MAPS } from "./maps.js";
 import { Painter } from "./draw.js";
 import { Round } from "./round.js";
-import { Sound } from "./sound.js";
 import { element, followTheme, linkWith, part, playerName, remember, remembered, serverAddresses } from "../common.js";
 
 const GAME = "arena";
@@ -19,7 +18,7 @@ const RETRY_MS = 2000;
 
 const field = part("field", HTMLCanvasElement), menu = part("menu", HTMLDivElement), trouble = part("trouble", HTMLParagraphElement);
 const nameInput = part("name", HTMLInputElement), chatLine = part("chat-line", HTMLParagraphElement), chat = part("chat", HTMLInputElement);
-const hud = new Hud(), sound = new Sound(), painter = new Painter(field, part("minimap", HTMLCanvasElement));
+const hud = new Hud(), painter = new Painter(field, part("minimap", HTMLCanvasElement));
 const store = new BrowserStore();
 /** @type {import("../holdfast/client.js").Client | null} */
 let client = null;
@@ -33,6 +32,8 @@ const controls = new Controls(field, {
   place: (x, y) => painter.toUnits(x, y),
   nearestFoe: () => round?.nearestFoe() ?? null,
 });
+/** What a round is played with; sounds are loaded when somebody wants them. @type {import("./round.js").Desk} */
+const desk = { painter, hud, controls, sound: { play() {} } };
 const theme = followTheme(fit);
 addEventListener("resize", fit);
 // For a look from the browser's console, and for tests.
@@ -110,7 +111,7 @@ async function join(where) {
 function begin(room) {
   round?.close();
   controls.release();
-  round = new Round(/** @type {import("../holdfast/client.js").Client} */ (client), room, { painter, hud, sound, controls });
+  round = new Round(/** @type {import("../holdfast/client.js").Client} */ (client), room, desk);
   hud.show(true);
   closeMenu();
 }
@@ -227,8 +228,10 @@ railButton.addEventListener("pointerdown", () => (controls.railPressed = true));
 for (const over of ["pointerup", "pointercancel", "pointerleave"]) railButton.addEventListener(over, () => (controls.railPressed = false));
 railButton.hidden = !matchMedia("(pointer: coarse)").matches;
 
-function toggleSound() {
-  const on = sound.toggle(), button = part("sound", HTMLButtonElement);
+async function toggleSound() {
+  const { Sound } = await import("./sound.js");
+  if (!(desk.sound instanceof Sound)) desk.sound = new Sound();
+  const on = /** @type {import("./sound.js").Sound} */ (desk.sound).toggle(), button = part("sound", HTMLButtonElement);
   button.textContent = on ? "Sound on" : "Sound off";
   button.setAttribute("aria-pressed", String(on));
 }
@@ -260,7 +263,7 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     hud.allScores = true;
   } else if (menu.hidden && event.code === "KeyG") toggleGraph();
-  else if (menu.hidden && event.code === "KeyM") toggleSound();
+  else if (menu.hidden && event.code === "KeyM") void toggleSound();
 });
 addEventListener("keyup", (event) => {
   if (event.code === "Tab") hud.allScores = false;

@@ -16,7 +16,7 @@ const SLOW_MS = 100;
 const COUNTED = 300;
 
 /**
- * @typedef {{painter: import("./draw.js").Painter, hud: import("./hud.js").Hud, sound: import("./sound.js").Sound,
+ * @typedef {{painter: import("./draw.js").Painter, hud: import("./hud.js").Hud, sound: {play(name: string, far?: number): void},
  *   controls: import("./controls.js").Controls}} Desk what a round is played with
  */
 
