@@ -286,9 +286,8 @@ class _Node:
             if isinstance(self.journal, JournalWriter):
                 nursery.start_soon(self.journal.run)
             ticking = await nursery.start(self._tick)
-            nursery.start_soon(
-                partial(trio.serve_listeners, door.serve, self.listeners.streams, handler_nursery=nursery)
-            )
+            serve = partial(trio.serve_listeners, door.serve, self.listeners.streams, handler_nursery=nursery)
+            nursery.start_soon(serve)
             if self.http is not None:
                 nursery.start_soon(self._serve_http, self.http, door, stop)
             address = Address(settings.host, self.listeners.port)
