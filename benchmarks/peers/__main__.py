@@ -21,7 +21,7 @@ import click
 
 from benchmarks.peers.install import Installed, install
 from benchmarks.peers.matches import NAMES, PEERS, Peer, Run, run
-from benchmarks.peers.search import Search
+from benchmarks.peers.search import Search, Verdict
 from benchmarks.peers.table import markdown, rows
 from holdfast import __version__
 from holdfast.bench.machine import machine
@@ -133,7 +133,12 @@ class Session:
             if (players := search.next()) is None:
                 break
             self._note(f"search {number} of {self.repeats}: {peer.name}, {players} players …")
-            done = self._run(peer, players)
+            try:
+                done = self._run(peer, players)
+            except CannotMeasure as error:  # so many that the server does not live, which is an answer
+                self.warnings.append(f"{peer.name} with {players} players: {error}")
+                search.tell(players, Verdict.BROKEN)
+                continue
             self.search_runs.append(done)
             if self._disturbed(done):
                 return  # a capacity that hangs on it would be a guess

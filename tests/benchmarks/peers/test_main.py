@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from benchmarks.peers import __main__ as command
 from benchmarks.peers.matches import PEERS, Peer, Run
 from benchmarks.peers.search import Verdict
+from holdfast.bench.serving import CannotMeasure
 
 OURS = [peer for peer in PEERS if peer.dialect is None][:2]
 """They need nothing installed."""
@@ -82,6 +83,22 @@ def test_a_capacity_that_hangs_on_a_disturbed_run_is_not_told(monkeypatch: pytes
     measured = session(repeats=1)
     measured.measure(capacity=True)
     assert measured.capacities == []
+
+
+def test_a_server_that_does_not_live_with_so_many_is_broken_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = machine_of(2400, [])
+
+    def run(peer: Peer, players: int, *more: object) -> Run:
+        if players > 2400:
+            raise CannotMeasure("the server ended with code -9")
+        return measure(peer, players, *more)
+
+    monkeypatch.setattr(command, "run", run)
+    measured = session(repeats=1)
+    measured.measure(capacity=True)
+    assert all(2280 <= found["players"] <= 2400 for found in measured.capacities)
+    assert len(measured.capacities) == 2
+    assert any("code -9" in warning for warning in measured.warnings)
 
 
 def test_the_command_prints_and_writes_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
