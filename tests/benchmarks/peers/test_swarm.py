@@ -5,7 +5,7 @@ import struct
 import threading
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class Room:
             asked += self._player.recv(4096)
         self._player.sendall(self._answer)
         self._here.set()
-        with self._player.makefile("rb") as stream:
+        with self._player.makefile("rb") as stream, suppress(ConnectionResetError):
             while head := stream.read(2):
                 size = head[1] & 0x7F
                 key, body = stream.read(4), stream.read(size)
