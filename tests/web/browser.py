@@ -89,10 +89,15 @@ class Cluster:
         """The address of the pages."""
         return f"http://127.0.0.1:{self.server.started['http_port']}"
 
-    def ask(self, path: str) -> Any:
-        """What the API answers the operator to GET."""
-        token = (self.data / "http.token").read_text().strip()
-        asked = urllib.request.Request(f"{self.pages}/api/v1/{path}", headers={"Authorization": f"Bearer {token}"})
+    @property
+    def token(self) -> str:
+        """The operator's."""
+        return (self.data / "http.token").read_text().strip()
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """What the API answers the operator."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        asked = urllib.request.Request(f"{self.pages}/api/v1/{path}", headers=headers, method=method)
         with urllib.request.urlopen(asked, timeout=WAIT_S) as answer:
             return json.load(answer)
 

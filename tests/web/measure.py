@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.web.browser import Cluster, Tab, browser, cluster, why_not
-from tests.web.test_arena import FIGHT, playing
+from tests.web.players import FIGHT, playing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -2,73 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.web.browser import Cluster, Tab, tab
+from tests.web.players import ALIVE, ALONE, FIGHT, RECORD, UNIT, fight, playing, seat
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 WEIGHT_MAX = 200_000
 """Bytes of the page and all that it loads."""
-UNIT = 256
-JUMP = 64 * UNIT
-FIGHT = '{ game: "arena", options: { map: 1, fillers: 16, seats: 16, protect_ms: 0, respawn_ms: 900, match_s: 900 } }'
-"""A crowd: somebody dies every second."""
-ALONE = '{ game: "arena", options: { seats: 2, match_s: 901, map: %d } }'
-ALIVE = "[1, 3].includes(holdfast.round?.view?.columns.state[holdfast.round.room.seat])"
-
-RECORD = """() => {
-  const seen = (globalThis.seen = { pressed: null, before: null, after: null, pictures: [], ticks: [] });
-  addEventListener("keydown", () => {
-    const round = holdfast.round;
-    seen.pressed ??= performance.now();
-    seen.before ??= round.view.columns.x[round.room.seat];
-  }, { capture: true });
-  const look = () => {
-    requestAnimationFrame(look);
-    const round = holdfast.round, view = round?.view;
-    if (!view) return;
-    const { x, y, state, deaths } = view.columns, me = round.room.seat, tick = round.room.play.newest?.tick;
-    if (seen.pressed !== null && seen.after === null) seen.after = x[me];
-    const alive = state[me] === 1 || state[me] === 3;
-    seen.pictures.push([performance.now(), x[me], y[me], alive, deaths[me], round.room.epoch]);
-    if (tick !== undefined && tick !== seen.ticks.at(-1)?.[1]) seen.ticks.push([performance.now(), tick]);
-  };
-  requestAnimationFrame(look); // behind the page's own: it looks at what was just drawn
-}"""
-
-
-@contextmanager
-def playing(chromium: Browser, cluster: Cluster, where: str, *, lost: bool = False, **context: Any) -> Iterator[Tab]:
-    """A player in a room of the arena, with a first picture there."""
-    with tab(chromium, f"{cluster.pages}/arena/", lost=lost, **context) as opened:
-        opened.until("globalThis.holdfast?.client && !holdfast.client.paused")
-        opened.value(f"holdfast.client.join({where}).then(() => 0)")
-        opened.until(ALIVE)
-        yield opened
-
-
-def seat(opened: Tab) -> tuple[str, int, int]:
-    """Room, seat and generation."""
-    found = opened.value("[holdfast.round.room.id, holdfast.round.room.seat, holdfast.round.room.generation]")
-    return found[0], found[1], found[2]
-
-
-def fight(opened: Tab, expression: str) -> None:
-    """Walk about and shoot whoever is near, until an expression is true."""
-    for key in ("q", "Space", "e"):
-        opened.page.keyboard.down(key)
-    for key in itertools.cycle("wdsa"):
-        opened.page.keyboard.down(key)
-        found = opened.within(expression, 0.8)
-        opened.page.keyboard.up(key)
-        if found:
-            return
 
 
 def test_a_guest_logs_in_and_plays_by_keys_alone(chromium: Browser, cluster: Cluster) -> None:
@@ -172,36 +115,6 @@ def test_a_copy_of_a_tab_is_another_player(chromium: Browser, cluster: Cluster) 
         copy.page.close()
         opened.until(f"holdfast.round.room.frames > {frames}")
         assert seat(opened) == before
-
-
-def test_the_node_under_a_page_is_killed_and_the_page_plays_on(chromium: Browser, cluster: Cluster) -> None:
-    with playing(chromium, cluster, FIGHT, lost=True) as opened:
-        mine = "holdfast.round.view.columns.%s[holdfast.round.room.seat]"
-        fight(opened, f"{mine % 'score'} > 0")
-        opened.value(RECORD)
-        opened.value("void holdfast.client.on('resumed', (how) => (globalThis.resumed = how))")
-        opened.until("seen.pictures.length > 30")
-        before, score = seat(opened), opened.value(mine % "score")
-        dead = cluster.kill_node_of(before[0])
-        how = opened.until("globalThis.resumed")
-        opened.picture("arena-moved")
-        assert how["moved"]
-        assert how["pauseMs"] < 10_000  # `python -m tests.web.measure` measures it, this machine may be busy
-        assert re.fullmatch(r"Moved to node-\d in \d+ ms", opened.page.inner_text("#note"))
-        opened.until("seen.pictures.length > 200")
-        assert seat(opened) == before
-        assert opened.value(mine % "score") >= score
-        assert opened.value("holdfast.client.resumes") == 1
-        assert cluster.node_of(before[0])["node"] != dead
-        pictures = opened.value("seen.pictures")
-        steps = [
-            max(abs(now[1] - was[1]), abs(now[2] - was[2]))
-            for was, now in itertools.pairwise(pictures)
-            if was[3] and now[3] and was[4] == now[4]
-        ]
-        assert len(steps) > 30
-        assert max(steps) < JUMP
-        assert {picture[5] for picture in pictures} == {1, 2}
 
 
 def test_a_phone_plays_by_touch(chromium: Browser, cluster: Cluster) -> None:
