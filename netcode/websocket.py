@@ -49,6 +49,8 @@ HEAD_END = b"\r\n\r\n"
 FRAME_COST = 64
 BARREN_PER_S, BARREN_BURST = 10.0, 100.0
 """Frames of a client that bring no payload: pings, pongs, empty fragments."""
+FRAGMENTS_MAX = 64
+"""Of a message; until its end nobody can be charged for them."""
 _LENGTH = struct.Struct("<I")
 _SHORT, _MEDIUM, _LONG = struct.Struct("!BB"), struct.Struct("!BBH"), struct.Struct("!BBQ")
 _BINARY = 0x82  # FIN, opcode 2
@@ -163,7 +165,10 @@ class WebSocket:
             elif frame.opcode is Opcode.PONG:
                 self.pongs += 1
             elif frame.opcode is not Opcode.PING:
-                self._parts.append(bytes(frame.data))
+                if frame.data:
+                    self._parts.append(bytes(frame.data))
+                if self._server and len(self._parts) > FRAGMENTS_MAX:
+                    return self._fail(Close.FLOOD, "a message in too many fragments")
                 if frame.fin:
                     payload, self._parts = b"".join(self._parts), []
                     if self._server and not holds_whole_packets(payload):

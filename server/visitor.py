@@ -70,8 +70,10 @@ class Visitor:
                     await link.accept(self._door.upgrades)
                 unknown = 0
                 while data := await link.receive():
-                    if self._session is None and (unknown := unknown + len(data)) > UNKNOWN_BYTES_MAX:
-                        raise ProtocolError(ErrorCode.TOO_LARGE, f"{UNKNOWN_BYTES_MAX} bytes and no log-in")
+                    if self._session is None:
+                        unknown += len(data) + link.take_overhead()
+                        if unknown > UNKNOWN_BYTES_MAX:
+                            raise ProtocolError(ErrorCode.TOO_LARGE, f"{UNKNOWN_BYTES_MAX} bytes and no log-in")
                     self._charge(len(data))
                     await self._handle(self._channel.receive_data(data))
                     if self._session is not None:

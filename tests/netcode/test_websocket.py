@@ -20,6 +20,7 @@ from netcode.origin import UpgradePolicy
 from netcode.websocket import (
     BARREN_BURST,
     BARREN_PER_S,
+    FRAGMENTS_MAX,
     FRAME_COST,
     HEAD_MAX,
     MESSAGE_MAX,
@@ -115,6 +116,10 @@ BROKEN = {
     "too long in parts": (
         raw(Opcode.BINARY, bytes(MESSAGE_MAX), fin=False) + struct.pack("!BBH", 0x80, 0xFE, 200),
         1009,
+    ),
+    "too many parts": (
+        raw(Opcode.BINARY, b"x", fin=False) + raw(Opcode.CONT, b"x", fin=False) * FRAGMENTS_MAX,
+        1008,
     ),
     "a close of one byte": (raw(Opcode.CLOSE, b"x"), 1002),
 }
