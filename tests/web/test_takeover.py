@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 MINE = "holdfast.round.view.columns.%s[holdfast.round.room.seat]"
+EPOCH = "holdfast.round.room.epoch"
 LISTEN = """(globalThis.told = [], void ["paused", "resumed", "moved"].forEach(
   (kind) => holdfast.client.on(kind, (what) => told.push([kind, what]))))"""
 
@@ -26,7 +27,7 @@ def test_the_node_under_a_page_is_killed_and_the_page_plays_on(chromium: Browser
         opened.value(RECORD)
         opened.value(LISTEN)
         opened.until("seen.pictures.length > 30")
-        before, score = seat(opened), opened.value(MINE % "score")
+        before, epoch, score = seat(opened), opened.value(EPOCH), opened.value(MINE % "score")
         dead = cluster.kill_node_of(before[0])
         opened.until("told.length === 2")
         opened.picture("arena-moved")
@@ -47,7 +48,7 @@ def test_the_node_under_a_page_is_killed_and_the_page_plays_on(chromium: Browser
         ]
         assert len(steps) > 30
         assert max(steps) < JUMP
-        assert {picture[5] for picture in pictures} == {1, 2}
+        assert {picture[5] for picture in pictures} == {epoch, epoch + 1}
 
         address = f"{cluster.pages}/dashboard/#token={cluster.token}"
         with tab(chromium, address) as dashboard:
@@ -59,14 +60,14 @@ def test_the_node_under_a_page_is_killed_and_the_page_plays_on(chromium: Browser
 
 def test_a_node_that_is_drained_hands_its_pages_over_without_a_pause(chromium: Browser, cluster: Cluster) -> None:
     with playing(chromium, cluster, ALONE % 0) as opened:
-        before = seat(opened)
+        before, epoch = seat(opened), opened.value(EPOCH)
         node = cluster.node_of(before[0])["node"]
         opened.value(LISTEN)
         cluster.ask(f"nodes/{node}/drain", "POST")
         [kind, how] = opened.until("told[0]")
         assert kind == "moved"
-        assert how["epoch"] == 2
-        opened.until("holdfast.round.room.play.newest?.epoch === 2")
+        assert how["epoch"] == epoch + 1
+        opened.until(f"holdfast.round.room.play.newest?.epoch === {epoch + 1}")
         assert seat(opened) == before
         opened.page.keyboard.down("d")
         start = opened.value(MINE % "x")
@@ -76,7 +77,7 @@ def test_a_node_that_is_drained_hands_its_pages_over_without_a_pause(chromium: B
 
 def test_a_node_that_stands_still_is_left_for_another(chromium: Browser, cluster: Cluster) -> None:
     with playing(chromium, cluster, ALONE % 1, lost=True) as opened:
-        before = seat(opened)
+        before, epoch = seat(opened), opened.value(EPOCH)
         opened.value(LISTEN)
         pid = cluster.node_of(before[0])["report"]["pid"]
         os.kill(pid, signal.SIGSTOP)
@@ -89,5 +90,5 @@ def test_a_node_that_stands_still_is_left_for_another(chromium: Browser, cluster
         assert (paused, why, resumed) == ("paused", "nothing is heard of the room", "resumed")
         assert how["moved"]
         assert how["pauseMs"] > 500
-        opened.until("holdfast.round.room.play.newest?.epoch === 2")
+        opened.until(f"holdfast.round.room.play.newest?.epoch === {epoch + 1}")
         assert seat(opened) == before
