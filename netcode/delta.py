@@ -27,6 +27,8 @@ from netcode.errors import BadFrame
 
 _PLAIN_MASK_MAX = 16
 _CODE_BYTES = (0, 1, 2, 4)
+_SENT = np.arange(4) < np.array(_CODE_BYTES)[:, None]
+"""Which of the four bytes of a value each code sends."""
 _CODE_TYPES = " bhi"
 _KEPT_MASKS_BITS = 12
 _NARROW = 32
@@ -89,15 +91,14 @@ class DeltaEncoder:
         code = any_change * (1 + (widest > 127).astype(np.uint8) + (widest > 32767))
 
         head, kept = self._heads(code, changed, any_change)
-        size_of_code = np.array(_CODE_BYTES, np.int32)[code]
-        value_sizes = size_of_code[:, self._field_of]
+        codes = code[:, self._field_of]
         if self.width <= _NARROW:  # every byte that there could be, beside the head: one pass takes those that are sent
             wide = np.concatenate([head, difference.astype("<i4").view(np.uint8)], axis=1)
-            sent = (np.arange(4) < np.where(changed, value_sizes, 0)[:, :, None]).reshape(count, -1)
-            kept = np.concatenate([kept, sent], axis=1)
+            kept = np.concatenate([kept, _SENT[codes * changed].reshape(count, -1)], axis=1)
             return _slices(wide[kept].tobytes(), kept.sum(axis=1))
+        size_of_code = np.array(_CODE_BYTES, np.int32)[code]
         values = difference[changed].astype("<i4").view(np.uint8).reshape(-1, 4)
-        body = values[np.arange(4) < value_sizes[changed][:, None]].tobytes()
+        body = values[_SENT[codes[changed]]].tobytes()
         heads = _slices(head[kept].tobytes(), kept.sum(axis=1))
         bodies = _slices(body, (changes * size_of_code).sum(axis=1))
         return [head + body for head, body in zip(heads, bodies, strict=True)]
