@@ -7,7 +7,7 @@
 import { ask, kill, takeToken } from "./api.js";
 
 const LOOK = {
-  position: "fixed", bottom: "12px", left: "50%", translate: "-50% 0", zIndex: "3", padding: "6px 14px",
+  position: "fixed", top: "16px", right: "72px", zIndex: "3", padding: "6px 14px",
   font: "600 14px system-ui, sans-serif", color: "#fff", background: "#a3202f", border: "1px solid #d7566a",
   borderRadius: "8px", cursor: "pointer",
 };

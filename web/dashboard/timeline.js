@@ -50,7 +50,8 @@ function update(made, one) {
     parts.bar.style.setProperty("--half", place(pause.p50));
     parts.bar.style.setProperty("--most", place(pause.max));
   }
-  say(parts.told, pause ? `stood still for ${span(pause.p50)} (half of them), ${span(pause.max)} at most` : "how long they stood still is not known");
+  const told = pause && (pause.known > 1 ? `${span(pause.p50)} (half of them), ${span(pause.max)} at most` : span(pause.max));
+  say(parts.told, told ? `stood still for ${told}` : "how long they stood still is not known");
   keep(parts.each, one.rooms, (moved) => moved.room, () => make("li", {}, make("a"), make("span.dim")), (item, moved) => {
     item.firstChild.href = `#/room/${moved.room}`;
     say(item.firstChild, moved.room.slice(0, 8));
