@@ -1,6 +1,6 @@
 """One end of a WebSocket (RFC 6455) in memory: the upgrade, and messages in and out of bytes.
 
-    bytes ─► receive ─┬ whole, short, unfragmented binary frames: cut and unmasked here ─┬─► payloads
+    bytes ─► receive ─┬ whole, unfragmented binary frames: cut and unmasked here ────────┬─► payloads
                       └ all else: `websockets`, which knows every rule ──────────────────┘
     payload ─► message ─► bytes            pongs, the echo of a close, the close after a fault ─► to_send
 
@@ -107,13 +107,17 @@ class WebSocket:
             masked = _MASKED if self._server else 0
             head = 6 if masked else 2
             while size - at > head and data[at] == _BINARY:
-                length = data[at + 1] - masked
-                end = at + head + length
-                if not 0 < length < 126 or end > size:
+                length, body = data[at + 1] - masked, at + head
+                if length == 126 and size > body + 2:
+                    length, body = data[at + 2] << 8 | data[at + 3], body + 2
+                elif not 0 < length < 126:
                     break
-                payload = data[at + head : end]
+                end = body + length
+                if not length or end > size:
+                    break
+                payload = data[body:end]
                 if masked:
-                    payload = apply_mask(payload, data[at + 2 : at + 6])
+                    payload = apply_mask(payload, data[body - 4 : body])
                     if not holds_whole_packets(payload):
                         break  # the library will find it, too
                 payloads.append(payload)
