@@ -32,6 +32,8 @@ from server.rooms import Room
 from server.timeline import Takeover
 
 CLUSTER_EVERY_S = 0.5
+OWNER_S = 1.0
+"""For a room that is on its way to have an owner."""
 PLAYERS_MAX = 500
 """Of one node, in an answer."""
 ROOM_ID = Parameter("room", {"type": "string", "pattern": "^[0-9a-f]{16}$"}, "a room's id", place="path")
@@ -267,14 +269,17 @@ async def owner(site: Site, room: str) -> Room | Member:
     found = site.lobby.room(room)
     if found is not None:
         return found
-    if await site.store.rooms.get(room) is None:
-        raise ProtocolError(ErrorCode.UNKNOWN_ROOM, f"no room {room}")
-    where = await site.registry.locate(room)
+    where: Elsewhere | str | None = None
+    async with away():
+        with trio.move_on_after(OWNER_S):
+            where = await site.registry.locate(room)
+    if where is None:
+        raise ProtocolError(ErrorCode.ROOM_MOVING, "the room has no owner just now; try again")
     if isinstance(where, Elsewhere):
         return where.member
     found = site.lobby.room(where)
     if found is None:
-        raise ProtocolError(ErrorCode.UNKNOWN_ROOM, f"no room {room} any more")
+        raise ProtocolError(ErrorCode.UNKNOWN_ROOM, f"no room {room}")
     return found
 
 

@@ -13,7 +13,7 @@ from netcode.errors import ErrorCode
 from server.node import PlayedGame
 from server.settings import Settings
 from tests.server.helpers import HANG_S, last_frame, playing, rude, until
-from tests.server.http.asking import Web, serving_web
+from tests.server.http.asking import Answer, Web, serving_web
 
 ARENA = [PlayedGame(Arena({}, 30), "arena")]
 
@@ -69,6 +69,27 @@ async def test_the_leaderboard_is_the_profiles(tmp_path: Path) -> None:
         for wrong in ("board=gold", "limit=0", "limit=501", "limit=x", "limit=1&limit=2", "nothing=1"):
             answer = await web.get(f"/api/v1/leaderboard?{wrong}")
             assert (answer.status, answer.error) == (400, "bad_message"), wrong
+
+
+async def test_a_room_on_its_way_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = trio.Event()
+
+    async def locate(*_: object) -> None:
+        asked.set()
+        await trio.sleep_forever()
+
+    async with serving_web(tmp_path) as web, trio.open_nursery() as nursery:
+        monkeypatch.setattr("server.registry.Registry.locate", locate)
+        moving = list[Answer]()
+
+        async def look() -> None:
+            moving.append(await web.get("/api/v1/rooms/" + "0" * 16))
+
+        nursery.start_soon(look)
+        await asked.wait()
+        assert (await web.get("/healthz", token=None)).status == 200
+        assert moving == []
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_room_that_is_closed_tells_its_players(tmp_path: Path) -> None:
