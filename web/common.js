@@ -61,6 +61,12 @@ export function playerName() {
   return remembered("name") || `${any} ${Math.floor(10 + Math.random() * 90)}`;
 }
 
+/** The button that kills the node under this page: for who holds the operator's token (dashboard/kill.js says more). */
+export function offerKill() {
+  const button = "./dashboard/kill.js";
+  if (/[#&]token=/.test(location.hash) || sessionStorage.getItem("holdfast.token")) void import(button);
+}
+
 /**
  * The element with this id. Throws Error when the page has none of this kind.
  * @template {typeof Element} Kind

@@ -198,27 +198,20 @@ export class Painter {
       const tick = scene.tickOf(shot), angle = (shot.angle / TURN) * 2 * Math.PI, cos = Math.cos(angle), sin = Math.sin(angle);
       const colour = this.colourOf(scene, shot.seat), glow = shots.glow(shot, tick);
       if (glow > 0) {
-        for (const [wide, alpha, ink] of /** @type {[number, number, string][]} */ ([[9, 0.25, this.colours.rail], [3.5, 0.9, this.colours.rail], [1.4, 1, "#fff"]])) {
+        const beam = (/** @type {number} */ wide, /** @type {number} */ alpha, ink = this.colours.rail) => {
           pen.globalAlpha = alpha * glow;
-          pen.strokeStyle = ink;
-          pen.lineWidth = wide * (0.4 + 0.6 * glow);
-          pen.beginPath();
-          pen.moveTo(shot.x + cos * BODY, shot.y + sin * BODY);
-          pen.lineTo(shot.x + cos * shot.reach, shot.y + sin * shot.reach);
-          pen.stroke();
-        }
+          this._line(shot, cos, sin, BODY, shot.reach, wide * (0.4 + 0.6 * glow), ink);
+        };
+        beam(9, 0.25);
+        beam(3.5, 0.9);
+        beam(1.4, 1, "#fff");
         continue;
       }
       const flown = shot.rail ? null : shots.flown(shot, tick);
       if (flown === null) continue;
       const tail = Math.max(0, flown - 26), x = shot.x + cos * flown, y = shot.y + sin * flown;
       pen.globalAlpha = 0.45;
-      pen.strokeStyle = colour;
-      pen.lineWidth = 4;
-      pen.beginPath();
-      pen.moveTo(shot.x + cos * tail, shot.y + sin * tail);
-      pen.lineTo(x, y);
-      pen.stroke();
+      this._line(shot, cos, sin, tail, flown, 4, colour);
       pen.globalAlpha = 1;
       pen.fillStyle = this.colours.bolt;
       pen.beginPath();
@@ -226,6 +219,21 @@ export class Painter {
       pen.fill();
     }
     pen.globalAlpha = 1;
+  }
+
+  /**
+   * A line that leaves (x, y) in a direction, between two distances.
+   * @param {{x: number, y: number}} at @param {number} cos @param {number} sin @param {number} from @param {number} to
+   * @param {number} wide @param {string} ink
+   */
+  _line({ x, y }, cos, sin, from, to, wide, ink) {
+    const pen = this._pen;
+    pen.strokeStyle = ink;
+    pen.lineWidth = wide;
+    pen.beginPath();
+    pen.moveTo(x + cos * from, y + sin * from);
+    pen.lineTo(x + cos * to, y + sin * to);
+    pen.stroke();
   }
 
   /** @param {Scene} scene @param {number} seat */
@@ -243,14 +251,8 @@ export class Painter {
     this._drawHealth(x, y, columns.hp[seat], mine);
     const cos = Math.cos(angle), sin = Math.sin(angle);
     pen.lineCap = "round";
-    for (const [wide, ink] of /** @type {[number, string][]} */ ([[9.5, colours.halo], [5.5, mine ? colours.ink : colour]])) {
-      pen.strokeStyle = ink;
-      pen.lineWidth = wide;
-      pen.beginPath();
-      pen.moveTo(x + cos * 6, y + sin * 6);
-      pen.lineTo(x + cos * 19, y + sin * 19);
-      pen.stroke();
-    }
+    this._line({ x, y }, cos, sin, 6, 19, 9.5, colours.halo);
+    this._line({ x, y }, cos, sin, 6, 19, 5.5, mine ? colours.ink : colour);
     pen.fillStyle = hurt ? "#fff" : colour;
     pen.strokeStyle = colours.halo;
     pen.lineWidth = 2.2;

@@ -9,7 +9,7 @@ import { Hud } from "./hud.js";
 import { MAPS } from "./maps.js";
 import { Painter } from "./draw.js";
 import { Round } from "./round.js";
-import { element, followTheme, linkWith, part, playerName, remember, remembered, serverAddresses } from "../common.js";
+import { element, followTheme, linkWith, offerKill, part, playerName, remember, remembered, serverAddresses } from "../common.js";
 
 const GAME = "arena";
 const BOTS = 6;
@@ -281,4 +281,5 @@ hud.showGraph(remembered("graph") === "yes");
 part("graph-button", HTMLButtonElement).setAttribute("aria-pressed", String(remembered("graph") === "yes"));
 const home = part("home", HTMLAnchorElement);
 home.href += location.search;
+offerKill();
 void enter();

@@ -93,8 +93,9 @@ export class Round {
     hud.paced(spentMs);
     const wanted = controls.wanted(spentMs / 1000);
     if (!room.ended) room.want(controls.active ? wanted : { move_x: 0, move_y: 0, buttons: 0 });
-    const before = this.view, view = (this.view = room.viewAt());
-    if (!view) return;
+    const before = this.view, view = room.viewAt();
+    if (!view) return; // the picture stands until the first frame of a new connection
+    this.view = view;
     this._changes(before, view, now);
     const scene = {
       columns: view.columns, tick: view.tick, me: room.seat, aim: wanted.aim, now, flash: this._flash,

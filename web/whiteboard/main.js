@@ -5,7 +5,7 @@
 import { BrowserStore, HoldfastError, ObjectRoom, connect } from "../holdfast/index.js";
 import { Board, SIDE } from "./board.js";
 import { Pen, onBoard } from "./pen.js";
-import { element, followTheme, linkWith, part, playerName, serverAddresses } from "../common.js";
+import { element, followTheme, linkWith, offerKill, part, playerName, serverAddresses } from "../common.js";
 
 const GAME = "whiteboard";
 /** @type {[string, string][]} */
@@ -279,4 +279,5 @@ home.href += location.search;
 new ResizeObserver(fit).observe(hands);
 fit();
 requestAnimationFrame(picture);
+offerKill();
 void enter();
