@@ -23,15 +23,18 @@ from game.arena.maps import MAPS
 from game.batch import Batch
 from game.commands import Join, TickCommands
 from game.fixed import TURN, UNIT, cos_sin
-from game.view import view_layout
+from game.view import ViewLayout, view_layout
 from netcode import messages
 from netcode.acts import ActWindow
 from netcode.control import message_bytes
 from netcode.errors import BadFrame, ErrorCode
-from netcode.frame import FrameDecoder, FrameEncoder, Readers, with_acks
+from netcode.frame import Frame, FrameDecoder, FrameEncoder, Readers, with_acks
 from netcode.inputs import InputWindow
+from netcode.interpolate import Interpolator, Playhead
 from netcode.predict import Predictor
 from netcode.sequence import widen
+from netcode.steering import Steering
+from netcode.timesync import TickClock
 
 SEED = 20
 LAG = 3
@@ -314,6 +317,74 @@ def _play(game: Arena) -> dict[str, Any]:
     }
 
 
+def timing() -> Any:
+    """A client's clock, input clock, playhead and what it draws, over a link with jitter, a loss now and then, and a
+    pause of the server: what each frame and each input makes of them."""
+    chance = random.Random(SEED)
+    tick_hz, seats, pause_s = 30, 3, 0.0
+    layout = ViewLayout.from_description(
+        {
+            "shared": [
+                _field("x", "seat", seats, 16, shift=8),
+                _field("facing", "seat", seats, 8, shift=8),
+                _field("state", "seat", seats, 8),
+                _field("phase", "room", 1, 8),
+            ],
+            "own": [],
+        }
+    )
+    clock = TickClock(tick_hz)
+    steering, playhead, drawn = Steering(clock, 0), Playhead(clock), Interpolator(layout, tick_hz)
+    steps: list[dict[str, Any]] = []
+    made, arrived = 0, 0
+    xs, facings = [100, 400, 60_000], [0, 128, 250]
+    for tick in range(1, 400):
+        pause_s += 0.4 if tick == 250 else 0.0
+        now = tick / tick_hz + pause_s + 0.02 + chance.random() ** 3 * 0.03
+        while steering.due_at <= now and made - arrived < 30:
+            made += 1
+            at = max(steering.due_at, now - 0.01) if made > 1 else now
+            steering.made(made, at)
+            steps.append({"made": made, "at": at})
+        arrived = max(arrived, made - chance.choice((0, 1, 1, 2)))
+        last_seq = max(0, arrived - chance.choice((0, 0, 1)))
+        xs = [(x + chance.randint(-3, 3)) & 0xFFFF if chance.random() < 0.98 else chance.randrange(1 << 16) for x in xs]
+        facings = [(facing + chance.randint(-9, 9)) & 0xFF for facing in facings]
+        if chance.random() < 0.05:
+            continue
+        states = [1, 1 + (tick // 40) % 2, 1]
+        shared = [*xs, *facings, *states, tick // 100]
+        frame = Frame(tick, last_seq, arrived - last_seq, 1, None, layout, shared, [])
+        clock.frame(tick, now)
+        steering.frame(tick, last_seq, arrived - last_seq, now)
+        drawn.add(frame)
+        later = now + chance.random() * 0.05
+        moment = playhead.at(later)
+        steps.append(
+            {
+                "tick": tick,
+                "now": now,
+                "last_seq": last_seq,
+                "depth": arrived - last_seq,
+                "shared": shared,
+                "later": later,
+                "jitter_ms": clock.jitter_ms,
+                "arrival": clock.arrival_of(tick),
+                "lead_s": steering.lead_s,
+                "due_at": steering.due_at,
+                "playhead": moment,
+                "drawn": drawn.at(moment),
+            }
+        )
+    return {"tick_hz": tick_hz, "view": layout.describe(), "steps": steps}
+
+
+def _field(name: str, per: str, count: int, bits: int, shift: int = 0) -> dict[str, Any]:
+    return {
+        "name": name, "per": per, "count": count, "bits": bits, "signed": False, "shift": shift, "exact": False
+    }  # fmt: skip
+
+
 def broken() -> Any:
     """Frames of a made-up view with a byte cut off, changed or added: what becomes of each, a view or BadFrame."""
     chance = random.Random(SEED)
@@ -348,7 +419,21 @@ def broken() -> Any:
 
 SUBJECTS = {
     make.__name__: make
-    for make in (errors, packed, control, widened, trigonometry, maps, moves, flights, inputs, acts, play, broken)
+    for make in (
+        errors,
+        packed,
+        control,
+        widened,
+        trigonometry,
+        maps,
+        moves,
+        flights,
+        inputs,
+        acts,
+        play,
+        timing,
+        broken,
+    )
 }
 
 
