@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import trio
@@ -112,4 +113,29 @@ def test_when_nobody_reads_any_more_it_ends_without_a_traceback(tmp_path: Path) 
     process.stdout.close()
     _, errors = process.communicate()
     assert (process.returncode, errors) == (1, b"")
+    assert left_behind(tmp_path) == []
+
+
+def test_a_node_that_the_page_kills_is_counted_like_any_other(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*DEMO, "--players", "4", "--nodes", "2", "--kill-after", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=environ(tmp_path),
+        cwd=ROOT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        told = re.search(r"(http://127\.0\.0\.1:\d+)/#token=([\w-]+)", process.stdout.readline())
+        assert told is not None
+        assert "4 bots in" in next(line for line in process.stdout if line.startswith("4 bots"))
+        kill = urllib.request.Request(
+            f"{told[1]}/api/v1/nodes/node-1/kill", method="POST", headers={"Authorization": f"Bearer {told[2]}"}
+        )
+        with urllib.request.urlopen(kill, timeout=10) as answer:
+            assert answer.status == 200
+        assert next(line for line in process.stdout if line.startswith("node-1 gets SIGKILL"))
+        assert next(line for line in process.stdout if line.startswith("node-1 killed"))
+        process.terminate()
+        assert "1 node killed" in process.stdout.read()
     assert left_behind(tmp_path) == []
