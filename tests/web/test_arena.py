@@ -140,3 +140,13 @@ def test_the_page_weighs_little(chromium: Browser, cluster: Cluster) -> None:
         weight = sum(size for _, size in loaded)
         assert 50_000 < weight <= WEIGHT_MAX, loaded
         assert all(size > 0 for _, size in loaded), loaded
+
+
+def test_who_looks_away_stands_still(chromium: Browser, cluster: Cluster) -> None:
+    with playing(chromium, cluster, ALONE % 0) as opened:
+        opened.page.keyboard.down("d")
+        opened.until("holdfast.round.room.play.held.move_x === 1")
+        hide = "Object.defineProperty(document, 'hidden', { value: true })"
+        told = "document.dispatchEvent(new Event('visibilitychange'))"
+        assert opened.value(f"({hide}, {told}, holdfast.round.room.play.held.move_x)") == 0  # before any picture
+        opened.until("holdfast.round.room.play.newest.mine(holdfast.round.room.seat).vx === 0")

@@ -95,7 +95,7 @@ export class Painter {
 
   /** Shake a little, as when hit. @param {number} much units */
   shake(much) {
-    this._shake = Math.min(8, this._shake + much);
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this._shake = Math.min(8, this._shake + much);
   }
 
   /** @param {Scene} scene @param {import("./shots.js").Shots} shots @param {import("./sparks.js").Sparks} sparks */

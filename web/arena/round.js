@@ -45,13 +45,21 @@ export class Round {
       room.on("frame", (frame) => this._frame(frame)),
       room.on("event", (event) => this._event(event)),
     ];
+    this._hide = () => document.hidden && this._letGo(); // (a hidden page draws no pictures, which ask the controls)
+    document.addEventListener("visibilitychange", this._hide);
     this._request = requestAnimationFrame((at) => this._picture(at));
   }
 
   /** Nothing more is drawn. */
   close() {
     cancelAnimationFrame(this._request);
+    document.removeEventListener("visibilitychange", this._hide);
     for (const end of this._ends) end();
+  }
+
+  /** Hands off the keys. */
+  _letGo() {
+    if (!this.room.ended) this.room.want({ move_x: 0, move_y: 0, buttons: 0 });
   }
 
   /** What a seat is called. @param {number} seat */
@@ -92,7 +100,8 @@ export class Round {
     this._drawnAt = at;
     hud.paced(spentMs);
     const wanted = controls.wanted(spentMs / 1000);
-    if (!room.ended) room.want(controls.active ? wanted : { move_x: 0, move_y: 0, buttons: 0 });
+    if (!controls.active) this._letGo();
+    else if (!room.ended) room.want(wanted);
     const before = this.view, view = room.viewAt();
     if (!view) return; // the picture stands until the first frame of a new connection
     this.view = view;

@@ -41,6 +41,7 @@ export function useToken(text) {
  * @returns {Promise<any>} the answer; rejects with Refused, or with TypeError where nobody answers.
  */
 export async function ask(path, { method = "GET", body } = {}) {
+  /** @type {Record<string, string>} */
   const headers = { accept: "application/json" };
   const token = sessionStorage.getItem(KEPT);
   if (token) headers.authorization = `Bearer ${token}`;
