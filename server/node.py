@@ -303,19 +303,8 @@ class _Node:
                 game=",".join(sorted(self.hosts)),
                 tick_hz=rates[0] if len(rates) == 1 else rates,
             )
-            started(
-                Running(
-                    address,
-                    self.metrics,
-                    self.lobby,
-                    self.tenure,
-                    self.rescuer,
-                    self.store,
-                    self.lobby.listing.http_port,
-                    self.token,
-                    self.end_with_all,
-                )
-            )
+            parts = self.metrics, self.lobby, self.tenure, self.rescuer, self.store
+            started(Running(address, *parts, self.lobby.listing.http_port, self.token, self.end_with_all))
 
             await stop.wait()
             log.info("node_stopping", sessions=len(self.sessions), rooms=self.lobby.room_count)
