@@ -83,7 +83,7 @@ def measure(
 
     cores, others = Cores.found(), Others()
     run = _Run(cores, players // groups, stay_s, groups)
-    limits = ["--rooms-max", str(players), "--sessions-max", str(2 * players + 100)]
+    limits = ["--rooms-max", str(players + 100), "--sessions-max", str(2 * players + 100)]
     with server(["--tick-hz", str(tick_hz), *limits], cores.server) as serving:
         try:
             trio.run(run.play, serving.address, seconds, look_every_s, show)

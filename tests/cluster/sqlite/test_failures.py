@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from trio.testing import MockClock
 
 from cluster.errors import Damaged, StoreBusy, StoreUnavailable, StoreUnusable
 from cluster.sqlite import SqliteStore
@@ -59,8 +60,9 @@ WRITES: list[tuple[str, Callable[[SqliteStore], Awaitable[object]]]] = [
 
 @pytest.mark.parametrize(("name", "write"), WRITES)
 async def test_a_file_that_stays_locked_is_named(
-    tmp_path: Path, autojump_clock: object, name: str, write: Callable[[SqliteStore], Awaitable[object]]
+    tmp_path: Path, autojump_clock: MockClock, name: str, write: Callable[[SqliteStore], Awaitable[object]]
 ) -> None:
+    autojump_clock.autojump_threshold = 0.001  # a clock that jumps on and on leaves a thread no time to run
     async with SqliteStore.open(tmp_path) as store:
         await store.journals.open(member("a"))
         with locked(tmp_path / name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 
@@ -23,8 +24,10 @@ def test_a_session_is_what_it_takes_more_than_a_bare_connection() -> None:
 @LINUX
 def test_memory_that_is_taken_is_seen() -> None:
     before = resident_mb(os.getpid())
-    taken = b"x" * 30_000_000
-    assert resident_mb(os.getpid()) - before == pytest.approx(len(taken) / 1e6, abs=5)
+    with mmap.mmap(-1, 30_000_000) as taken:  # fresh pages: an allocator might have some to give again
+        for at in range(0, len(taken), mmap.PAGESIZE):
+            taken[at] = 1
+        assert resident_mb(os.getpid()) - before == pytest.approx(len(taken) / 1e6, abs=5)
 
 
 def test_a_child_that_does_not_get_ready_is_told() -> None:

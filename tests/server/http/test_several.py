@@ -49,6 +49,14 @@ class Cluster:
         """A node's own port."""
         return Web(None, (await self.nodes())[node]["http_port"], self.token)  # type: ignore[arg-type]
 
+    async def targets(self, web: Web) -> dict[str, str]:
+        """Ports by node, once this one has heard of all."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                listed = (await web.get("/api/v1/targets")).told
+                if len(listed) == 3:
+                    return {one["labels"]["node"]: one["targets"][0].partition(":")[2] for one in listed}
+
     async def takeover(self, web: Web, incarnation: str, rooms: int) -> dict[str, Any]:
         """The timeline's line of a node, once so many rooms have moved."""
         with trio.fail_after(PATIENCE_S):
@@ -72,10 +80,7 @@ async def test_any_node_answers_for_all_and_tells_what_became_of_the_others(tmp_
             await second.next_frame()
             room = first.info.room
             assert second.info.room == room
-            listed = (await webs[min(webs)].get("/api/v1/targets")).told
-            assert {one["labels"]["node"]: one["targets"][0].partition(":")[2] for one in listed} == {
-                name: str(web.port) for name, web in webs.items()
-            }
+            assert await all_.targets(webs[min(webs)]) == {name: str(web.port) for name, web in webs.items()}
             path = f"/api/v1/rooms/{room}"
             told = {name: (await web.get(path)).told for name, web in webs.items()}
             (owner,) = {found["node"] for found in told.values()}
