@@ -206,6 +206,7 @@ async def test_a_request_byte_by_byte(tmp_path: Path) -> None:
         (said(messages.Hello(protocol=99)), 4000 + ErrorCode.WRONG_VERSION.number),
         (Frame(Opcode.BINARY, struct.pack("<I", 70_000)).serialize(mask=True), 4000 + ErrorCode.TOO_LARGE.number),
     ],
+    ids=["text", "unmasked", "cut", "huge", "pings", "goodbye", "twice hello", "version", "too large"],
 )
 async def test_the_codes_that_a_connection_ends_with(tmp_path: Path, wire: bytes, code: int) -> None:
     async with running(tmp_path) as node, playing(node) as (_, room):
