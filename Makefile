@@ -18,7 +18,7 @@ demo: .venv/run.stamp
 	@$(BIN)/holdfast demo $(ARGS)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.run $(ARGS)
 
 hostile: .venv/dev.stamp
 	$(BIN)/python -m tests.hostile $(ARGS)
