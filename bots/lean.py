@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 
 from bots.bot import SILENT_S, Bot
 from bots.rows import SENT_MAX, Rows
+from netcode.columns import nonces_of, rows_of, shifted
 from netcode.frame import ACKS, HAS_ACKS
 from netcode.frame import HEADER as FRAME_HEADER
 from netcode.inputs import HAS_BASELINE, UNACKED_MAX
@@ -28,7 +29,7 @@ from netcode.inputs import HEADER as INPUT_HEADER
 from netcode.play import BEATS, CROWDED
 from netcode.realtime import PATH_LOST_S, UNHEARD_MIN, UNHEARD_S
 from netcode.received import Received
-from netcode.seal import HEADER_SIZE, NONCE_SIZE, OVERHEAD, PAYLOAD_MAX, SEQUENCE_MAX, DatagramType, first_byte
+from netcode.seal import HEADER_SIZE, OVERHEAD, PAYLOAD_MAX, SEQUENCE_MAX, DatagramType, first_byte
 
 AHEAD_MAX = 63
 """A datagram, or a tick, that is further ahead is not usual."""
@@ -120,7 +121,7 @@ class Lean(Rows):
         decrypt, additional = self.decrypt, self.sealed_down
         frames: list[bytes] = []
         forged: list[int] = []
-        whose = zip(_nonces(sequences), rows.tolist(), begins.tolist(), ends.tolist(), strict=True)
+        whose = zip(nonces_of(sequences), rows.tolist(), begins.tolist(), ends.tolist(), strict=True)
         for number, (nonce, row, begin, end) in enumerate(whose):
             try:
                 frames.append(decrypt[row](nonce, sealed[begin:end], additional[row]))
@@ -132,7 +133,7 @@ class Lean(Rows):
         if not frames:
             return rows
         self.highest[rows] = sequences
-        self.window[rows] = _shifted(self.window[rows], ahead.astype(_U64))
+        self.window[rows] = shifted(self.window[rows], ahead.astype(_U64))
         self.asked_at[rows] = math.inf
         strange = self._read(frames, rows, sizes, now)
         for place in np.flatnonzero(strange).tolist():
@@ -250,9 +251,9 @@ class Lean(Rows):
         low = sequences.astype("<u2").view(np.uint8).reshape(-1, 2)
         plain, width = table.tobytes(), table.shape[1]
         encrypt, additional = self.encrypt, self.sealed_up
-        whose = zip(_nonces(sequences), rows.tolist(), range(0, len(plain), width), sizes.tolist(), strict=True)
+        whose = zip(nonces_of(sequences), rows.tolist(), range(0, len(plain), width), sizes.tolist(), strict=True)
         parts = [b""] * (2 * len(rows))
-        parts[::2] = _strings(np.concatenate([self.head[rows], low], axis=1))
+        parts[::2] = rows_of(np.concatenate([self.head[rows], low], axis=1))
         parts[1::2] = [
             encrypt[row](nonce, plain[begin : begin + size], additional[row]) for nonce, row, begin, size in whose
         ]
@@ -269,23 +270,3 @@ def gather(parts: Sequence[Received]) -> Received:
         data[at : at + len(part), : used.shape[1]] = used
         at += len(part)
     return Received(data, np.concatenate([part.sizes for part in parts]), parts[0].words[:0])
-
-
-def _nonces(sequences: np.ndarray) -> list[bytes]:
-    nonces = np.zeros((len(sequences), NONCE_SIZE), np.uint8)
-    nonces[:, :8] = sequences.astype("<u8").view(np.uint8).reshape(-1, 8)
-    return _strings(nonces)
-
-
-def _strings(table: np.ndarray) -> list[bytes]:
-    """Each row of bytes, zeros at its end included."""
-    found: list[bytes] = table.view(f"V{table.shape[1]}")[:, 0].tolist()
-    return found
-
-
-def _shifted(window: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-    """The windows (n, 4) of 256 bits after datagrams that are so far ahead (1 to 63)."""
-    shifted: np.ndarray = window << ahead[:, None]
-    shifted[:, 1:] |= window[:, :-1] >> (_U64(64) - ahead)[:, None]
-    shifted[:, 0] |= _U64(1)
-    return shifted

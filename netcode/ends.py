@@ -20,6 +20,7 @@ import attrs
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
+from netcode.columns import nonces_of, rows_of, shifted
 from netcode.frame import ACKS, with_acks
 from netcode.inputs import InputQueues
 from netcode.received import Received
@@ -27,7 +28,6 @@ from netcode.replay import WORDS
 from netcode.seal import (
     CONNECTION_AT,
     HEADER_SIZE,
-    NONCE_SIZE,
     OVERHEAD,
     PAYLOAD_MAX,
     PLAINTEXT_MAX,
@@ -208,14 +208,14 @@ class ServerEnds:
         """Input packets of different ends, each newer than all before it. A packet changes nothing before its tag was
         found good."""
         sequences, sizes = self.highest[slots] + ahead, came.sizes[at]
-        packets = self._decrypted(slots.tolist(), _nonces(sequences), came.cut(at, HEADER_SIZE))
+        packets = self._decrypted(slots.tolist(), nonces_of(sequences), came.cut(at, HEADER_SIZE))
         if None in packets:
             good = np.array([packet is not None for packet in packets])
             self.drops.forged += len(good) - int(np.count_nonzero(good))
             slots, ahead, sequences, sizes = slots[good], ahead[good], sequences[good], sizes[good]
             packets = [packet for packet in packets if packet is not None]
         self.highest[slots] = sequences
-        self.window[slots] = _shifted(self.window[slots], ahead)
+        self.window[slots] = shifted(self.window[slots], ahead)
         self.heard_at[slots] = self.path_heard_at[slots] = now
         within = self.take_packets(slots, sizes, now)
         if not within.all():
@@ -284,9 +284,9 @@ class ServerEnds:
         encrypt, told = self._encrypt, self._sealed_down
         sealed = [
             encrypt[slot](nonce, frame, told[slot])
-            for slot, nonce, frame in zip(slots.tolist(), _nonces(sequences), frames, strict=True)
+            for slot, nonce, frame in zip(slots.tolist(), nonces_of(sequences), frames, strict=True)
         ]
-        joined = b"".join(itertools.chain.from_iterable(zip(_cut(heads), sealed, strict=True)))
+        joined = b"".join(itertools.chain.from_iterable(zip(rows_of(heads), sealed, strict=True)))
         return np.frombuffer(joined, np.uint8), np.fromiter(map(len, sealed), np.intp, count) + HEADER_SIZE
 
     def _with_acks(self, slots: np.ndarray, frames: list[bytes], due: np.ndarray, now: float) -> list[bytes]:
@@ -317,26 +317,3 @@ class ServerEnds:
             told.extend([b""] * len(more))
         self._scratch = np.zeros(capacity, np.intp)
         self._free.extend(range(capacity - 1, max(before, NOBODY + 1) - 1, -1))
-
-
-def _nonces(sequences: np.ndarray) -> list[bytes]:
-    """The nonces of these sequences."""
-    nonces = np.zeros((len(sequences), NONCE_SIZE), np.uint8)
-    nonces[:, :8] = sequences.astype("<u8").view(np.uint8).reshape(-1, 8)
-    return _cut(nonces)
-
-
-def _cut(rows: np.ndarray) -> list[bytes]:
-    """The rows of an array of bytes, each as bytes (void, unlike `S`, keeps zeros at the end)."""
-    found: list[bytes] = rows.view(f"V{rows.shape[1]}")[:, 0].tolist()
-    return found
-
-
-def _shifted(window: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-    """Replay windows (n, WORDS) after a packet each that is `ahead` (1 to 63) of the newest."""
-    by = ahead.astype(np.uint64)[:, None]
-    over = window >> (np.uint64(64) - by)
-    window <<= by
-    window[:, 1:] |= over[:, :-1]
-    window[:, 0] |= np.uint64(1)
-    return window

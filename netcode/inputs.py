@@ -29,7 +29,6 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 
-import attrs
 import numpy as np
 
 from netcode.errors import BadFrame
@@ -55,39 +54,6 @@ _HEADER_DTYPE = np.dtype(
         ("count", "u1"),
     ]
 )
-
-
-@attrs.define
-class InputPacket:
-    """One input packet, parsed. `inputs` are packed inputs, newest first; sequences and ticks are still
-    short."""
-
-    stream: int
-    ack: tuple[int, int]
-    baseline: int
-    """Low bits of the acknowledged tick, or -1."""
-    seen: int
-    newest: int
-    inputs: bytes
-    count: int
-
-
-def parse_input_packet(data: bytes, input_bytes: int) -> InputPacket:
-    """Raises BadFrame when the bytes are no input packet for inputs of this size."""
-    if len(data) < HEADER.size:
-        raise BadFrame("shorter than an input packet's header")
-    flags, stream, ack, ack_bits, baseline, seen, newest, count = HEADER.unpack_from(data)
-    if count > UNACKED_MAX or len(data) != HEADER.size + count * input_bytes:
-        raise BadFrame(f"an input packet of {len(data)} bytes with {count} inputs of {input_bytes}")
-    return InputPacket(
-        stream,
-        (ack, ack_bits),
-        baseline if flags & HAS_BASELINE else -1,
-        seen,
-        newest,
-        data[HEADER.size :],
-        count,
-    )
 
 
 _COLUMNS = ("_next", "_skips", "_skipped", "_seen", "_data", "_since", "_stream", "_number")

@@ -37,6 +37,9 @@ class ObjectOccupant(Occupant):
     next_seq: int = attrs.field(default=1, kw_only=True)
     told_seq: int = attrs.field(default=0, kw_only=True)
 
+    def receive(self, packet: bytes) -> None:
+        """Rooms of objects take acts, no input packets."""
+
     def act(self, seq: int, data: bytes) -> None:
         """Queue an act. One that is known already is taken once; a gap or a full queue raises ProtocolError."""
         if self.away or seq < self.next_seq:

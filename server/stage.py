@@ -37,7 +37,7 @@ EVENTS_BYTES_MAX = messages.MESSAGE_MAX - 2048
 
 
 @attrs.define(eq=False)
-class Occupant:
+class Occupant(ABC):
     """A session in a seat."""
 
     session: Session
@@ -53,12 +53,13 @@ class Occupant:
     leave_from: int = 0
     """The session's generation when it asked to leave: a later connection knows nothing of the reference."""
 
+    @abstractmethod
     def receive(self, packet: bytes) -> None:
         """Take an input packet of the realtime channel. Raises BadFrame."""
 
+    @abstractmethod
     def act(self, seq: int, data: bytes) -> None:
         """Take an act of the control channel; raises ProtocolError."""
-        raise NotImplementedError
 
 
 @attrs.frozen(eq=False)

@@ -18,11 +18,12 @@ from bots.lean import AHEAD_MAX, gather
 from bots.swarm import Swarm
 from netcode.acks import AckTracker
 from netcode.frame import ACKS, HAS_ACKS, HEADER
-from netcode.inputs import QUEUED_MAX, parse_input_packet
+from netcode.inputs import QUEUED_MAX
 from netcode.play import Play
 from netcode.realtime import ClientEnd
 from netcode.received import Received
 from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, Opener, Sealer
+from tests.netcode.queue import parse_input_packet
 from tests.netcode.scripted import seated
 
 TICK_S = 0.05
