@@ -88,10 +88,10 @@ def _page(pages: Pages) -> Answer:
             raise _not_taken(["GET"])
         if isinstance(found, str):
             return RedirectResponse(found, 308)
-        headers = {"ETag": found.tag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == found.tag:
+        body, headers = found.sent(request.headers.get("accept-encoding", ""))
+        if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        return Response(found.body, headers=headers, media_type=found.type)
+        return Response(body, headers=headers, media_type=found.type)
 
     return answer
 

@@ -5,7 +5,8 @@
     pacing     intervals of requestAnimationFrame in the arena with 16 players, and with more shots until 60 fly
                (a seat has one shot at a time, so the game itself never shows more than 16)
     takeover   SIGKILL to the node that has the room: from the last frame before to the first from its successor
-    weight     bytes of the arena's page and all that it loads
+    weight     bytes of the arena's page and all that it loads, as they are and as they come: with gzip; the goal is for
+               those that come
 
 A machine that does something else meanwhile is what is measured then. Chromium draws in software here: a graphics card
 is quicker.
@@ -24,7 +25,7 @@ from tests.web.players import FIGHT, playing
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-GOALS = {"raf_p95_ms": 20.0, "takeover_max_ms": 1000.0, "weight_bytes": 200_000}
+GOALS = {"raf_p95_ms": 20.0, "takeover_max_ms": 1000.0, "transferred_bytes": 200_000}
 FLYING = 60
 
 PACE = """new Promise((resolve) => {
@@ -48,6 +49,17 @@ PACE = """new Promise((resolve) => {
   };
   requestAnimationFrame(look);
 })"""
+
+
+def weighed(opened: Tab) -> list[tuple[str, int, int]]:
+    """What a page and all that it has loaded weigh: path, bytes as they are, bytes as they came."""
+    return [
+        (str(path), int(raw), int(sent))
+        for path, raw, sent in opened.value(
+            "['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind))"
+            ".map((each) => [new URL(each.name).pathname, each.decodedBodySize, each.encodedBodySize])"
+        )
+    ]
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -90,10 +102,7 @@ def measure(found: Browser, seconds: float, kills: int) -> dict[str, Any]:
     with cluster() as nodes, playing(found, nodes, FIGHT, lost=True) as opened:
         for key in ("q", "Space"):
             opened.page.keyboard.down(key)
-        weight = opened.value(
-            "['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind))"
-            ".reduce((sum, each) => sum + each.decodedBodySize, 0)"
-        )
+        files = weighed(opened)
         pacing(opened, 2.0, 0)  # what is compiled, is compiled
         real, crowded = pacing(opened, seconds, 0), pacing(opened, seconds, FLYING)
         waits = takeovers(opened, nodes, kills)
@@ -103,14 +112,15 @@ def measure(found: Browser, seconds: float, kills: int) -> dict[str, Any]:
         "pacing": real,
         "pacing_60_shots": crowded,
         "takeover_ms": waits,
-        "weight_bytes": weight,
+        "weight_bytes": sum(raw for _, raw, _ in files),
+        "transferred_bytes": (transferred := sum(sent for _, _, sent in files)),
         "prediction": books,
         "goals": GOALS,
     }
     found_at = {
         "raf_p95_ms": max(real["p95_ms"], crowded["p95_ms"]),
         "takeover_max_ms": max(waits, default=0.0),
-        "weight_bytes": weight,
+        "transferred_bytes": transferred,
     }
     return report | {"missed": [name for name, goal in GOALS.items() if found_at[name] > goal]}
 

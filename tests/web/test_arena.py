@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.web.browser import Cluster, Tab, tab
+from tests.web.measure import weighed
 from tests.web.players import ALIVE, ALONE, FIGHT, RECORD, UNIT, fight, playing, seat
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 WEIGHT_MAX = 200_000
-"""Bytes of the page and all that it loads."""
+"""Bytes of the page and all that it loads, as they come."""
 
 
 def test_a_guest_logs_in_and_plays_by_keys_alone(chromium: Browser, cluster: Cluster) -> None:
@@ -133,13 +134,11 @@ def test_a_phone_plays_by_touch(chromium: Browser, cluster: Cluster) -> None:
 
 def test_the_page_weighs_little(chromium: Browser, cluster: Cluster) -> None:
     with playing(chromium, cluster, ALONE % 0) as opened:
-        loaded = opened.value(
-            "['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind))"
-            ".map((each) => [new URL(each.name).pathname, each.decodedBodySize])"
-        )
-        weight = sum(size for _, size in loaded)
-        assert 50_000 < weight <= WEIGHT_MAX, loaded
-        assert all(size > 0 for _, size in loaded), loaded
+        files = weighed(opened)
+        raw, sent = sum(raw for _, raw, _ in files), sum(sent for _, _, sent in files)
+        assert 20_000 < sent <= WEIGHT_MAX, files
+        assert sent < raw / 2, "it comes packed"
+        assert all(raw > 0 and sent > 0 for _, raw, sent in files), files
 
 
 def test_who_looks_away_stands_still(chromium: Browser, cluster: Cluster) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
-from server.http.pages import WEB, Page, Pages
+from server.http.pages import PACKED_BYTES_MAX, WEB, Page, Pages
 from tests.server.http.asking import serving_web
 
 
@@ -86,6 +87,36 @@ async def test_no_path_leads_elsewhere(tmp_path: Path, path: str) -> None:
     async with serving_web(tmp_path) as web:
         answer = await web.get(path)
         assert (answer.status, answer.error) == (404, "not_found")
+
+
+async def test_who_takes_gzip_gets_it_and_nobody_else(tmp_path: Path) -> None:
+    async with serving_web(tmp_path) as web:
+        path, plain = "/dashboard/main.js", (WEB / "dashboard" / "main.js").read_bytes()
+        packed = await web.get(path, token=None, headers={"Accept-Encoding": "br;q=1.0, gzip;q=0.8, *;q=0.1"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(packed.body) == plain
+        assert len(packed.body) == int(packed.headers["content-length"]) < len(plain) / 2
+        for accepts in ("", "identity", "gzip;q=0", "br"):
+            same = await web.get(path, token=None, headers={"Accept-Encoding": accepts})
+            assert (same.body, "content-encoding" in same.headers) == (plain, False)
+            assert same.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+            assert same.headers["etag"] != packed.headers["etag"], "a cache must not take the one for the other"
+        again = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]}
+        known = await web.get(path, token=None, headers=again)
+        assert (known.status, known.body) == (304, b"")
+        figures = await web.get("/metrics", headers={"Accept-Encoding": "gzip"})
+        assert (figures.status, "content-encoding" in figures.headers) == (200, False)
+
+
+async def test_a_large_file_is_sent_as_it_is(folder: Path) -> None:
+    (folder / "large.js").write_bytes(b" " * (PACKED_BYTES_MAX + 1))
+    (folder / "small.js").write_bytes(b" " * PACKED_BYTES_MAX)
+    (folder / "tiny.js").write_bytes(b"1")
+    pages = Pages(folder)
+    found = {name: pages.find(f"/{name}.js") for name in ("large", "small", "tiny")}
+    packed = {name: page.packed for name, page in found.items() if isinstance(page, Page)}
+    assert (packed["large"], packed["tiny"]) == (b"", b"")
+    assert 0 < len(packed["small"]) < 100
 
 
 async def test_pages_take_no_other_method(tmp_path: Path) -> None:
