@@ -18,7 +18,7 @@ from cluster.errors import BadTicket
 
 TICKET_S = 30.0
 HOPS_MAX = 4
-PURPOSES = ("resume", "join", "create")
+PURPOSES = ("resume", "join", "create", "watch")
 _TAG = 16
 _SIZE_MAX = 256
 

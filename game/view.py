@@ -130,12 +130,15 @@ class Viewer:
         self._seats = game.seats
         self._shifts = {column.name: column.shift for column in game.columns}
 
-    def shared(self, rows: Rows) -> np.ndarray:
-        """(n, V) int32, wrapped into each field's wire type."""
-        out = np.empty((rows.n, self.layout.shared_width), np.int32)
+    def shared(self, rows: Rows, which: np.ndarray | None = None) -> np.ndarray:
+        """(n, V) int32, wrapped into each field's wire type; of the rows `which` alone, where they are named."""
+        count = rows.n if which is None else len(which)
+        out = np.empty((count, self.layout.shared_width), np.int32)
         for field in self.layout.shared:
-            values = getattr(rows, field.name) >> field.shift if field.shift else getattr(rows, field.name)
-            out[:, field.start : field.start + field.count] = _wire(values, field).reshape(rows.n, field.count)
+            values = getattr(rows, field.name) if which is None else getattr(rows, field.name)[which]
+            if field.shift:
+                values = values >> field.shift
+            out[:, field.start : field.start + field.count] = _wire(values, field).reshape(count, field.count)
         return out
 
     def own(self, rows: Rows) -> np.ndarray:

@@ -9,13 +9,13 @@ raises `ProtocolError(BAD_MESSAGE)` naming message and field. `docs/protocol.md`
 # ruff: noqa: RUF009  (the field kinds only declare; attrs makes the defaults)
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
 import msgpack
 
 from netcode.errors import ErrorCode, ProtocolError
+from netcode.fields import blob, flag, mapping, several, text, whole
 
 MESSAGE_MAX = 64 * 1024
 """Bytes of one message, either way."""
@@ -27,67 +27,6 @@ PART_MAX = 32 * 1024
 """Bytes of one part of an object room's whole view."""
 CODE_MAX = 16
 TICKET_MAX = 256
-
-
-# -- field kinds: a validator that raises ValueError, so that both ends check the same limits --------------------------
-
-
-def _check(test: Callable[[Any], bool], wanted: str) -> Callable[[Any, Any, Any], None]:
-    def validate(_instance: Any, attribute: Any, value: Any) -> None:
-        if not test(value):
-            raise ValueError(f"{attribute.name} must be {wanted}")
-
-    return validate
-
-
-def whole(low: int = 0, high: int = 2**63 - 1, **kwargs: Any) -> Any:
-    """A whole number in low..high."""
-    return attrs.field(
-        validator=_check(lambda v: type(v) is int and low <= v <= high, f"a whole number in {low}..{high}"),
-        **kwargs,
-    )
-
-
-def text(longest: int, **kwargs: Any) -> Any:
-    """Text of at most `longest` characters."""
-    return attrs.field(
-        validator=_check(lambda v: isinstance(v, str) and len(v) <= longest, f"text of at most {longest} characters"),
-        **kwargs,
-    )
-
-
-def blob(shortest: int, longest: int, **kwargs: Any) -> Any:
-    """Between `shortest` and `longest` bytes."""
-    return attrs.field(
-        validator=_check(
-            lambda v: isinstance(v, bytes) and shortest <= len(v) <= longest, f"{shortest} to {longest} bytes"
-        ),
-        **kwargs,
-    )
-
-
-def flag(**kwargs: Any) -> Any:
-    """True or false."""
-    return attrs.field(validator=_check(lambda v: type(v) is bool, "true or false"), **kwargs)
-
-
-def several(most: int, **kwargs: Any) -> Any:
-    """A list of at most `most` values."""
-    return attrs.field(
-        validator=_check(lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}"),
-        **kwargs,
-    )
-
-
-def mapping(most: int, **kwargs: Any) -> Any:
-    """A map of at most `most` entries with text keys."""
-    return attrs.field(
-        validator=_check(
-            lambda v: isinstance(v, dict) and len(v) <= most and all(isinstance(k, str) for k in v),
-            f"a map of at most {most} entries with text keys",
-        ),
-        **kwargs,
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -175,6 +114,23 @@ class Leave(Message):
     """Give the seat up; answered by `Left`."""
 
     kind = "leave"
+
+
+@attrs.frozen(kw_only=True)
+class Watch(Message):
+    """See a room of rows without a seat: `room`, or the one that has the `code`; answered by `Watching`. Who may join a
+    room may watch it, one room at a time. It ends with the connection, and with a seat."""
+
+    kind = "watch"
+    room: str = text(64, default="")
+    code: str = text(CODE_MAX, default="")
+
+
+@attrs.frozen(kw_only=True)
+class Unwatch(Message):
+    """Look away; answered by `Unwatched`."""
+
+    kind = "unwatch"
 
 
 @attrs.frozen(kw_only=True)
@@ -324,6 +280,32 @@ class Left(Message):
 
 
 @attrs.frozen(kw_only=True)
+class Watching(Message):
+    """A room is watched: all that is needed to read its frames, which follow over the control channel, one every
+    `every` ticks, each against the one before. Their own part is always zeros."""
+
+    kind = "watching"
+    room: str = text(64)
+    game: str = text(64)
+    options: dict[str, int] = mapping(64)
+    seats: int = whole(1, 256)
+    stream: int = whole(0, 255)
+    epoch: int = whole(0, 2**32 - 1)
+    tick: int = whole(0, 2**32 - 1)
+    tick_hz: int = whole(1, 128)
+    every: int = whole(1, 31)
+    view: dict[str, Any] = mapping(2)
+    roster: list[Any] = several(256)
+
+
+@attrs.frozen(kw_only=True)
+class Unwatched(Message):
+    """Nothing is watched any more."""
+
+    kind = "unwatched"
+
+
+@attrs.frozen(kw_only=True)
 class Events(Message):
     """What happened in the room: lists of tick, index, kind, data; each (tick, index) comes once and in order.
 
@@ -391,8 +373,9 @@ class Error(Message):
 MESSAGES: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
-        Hello, Login, Resume, ListRooms, CreateRoom, Join, Leave, Chat, Act, Ping, StatsRequest,
-        Welcome, Redirect, Rooms, RoomCreated, Seated, Part, Left, Events, Pong, Stats, Notice, Error,
+        Hello, Login, Resume, ListRooms, CreateRoom, Join, Leave, Watch, Unwatch, Chat, Act, Ping,
+        StatsRequest, Welcome, Redirect, Rooms, RoomCreated, Seated, Part, Left, Watching, Unwatched, Events, Pong,
+        Stats, Notice, Error,
     )
 }  # fmt: skip
 _FIELDS = {kind: frozenset(attrs.fields_dict(cls)) for kind, cls in MESSAGES.items()}

@@ -338,6 +338,10 @@ class Door:
                 return await self._lobby.create(session, message)
             case messages.Join():
                 return await self._lobby.join(session, message)
+            case messages.Watch():
+                return await self._lobby.watch(session, message)
+            case messages.Unwatch():
+                return self._lobby.watchers.unwatch(session, message.ref)
             case messages.Leave():
                 host, occupant = self._lobby.seat_of(session)
                 host.seating.leave(occupant, message.ref)

@@ -39,6 +39,7 @@ from server.rooms import Rooms
 from server.seating import Seating
 from server.snapshots import Snapshots
 from server.stage import Stage
+from server.watchers import MOVED, Watchers
 
 CATCH_UP_MAX = 3
 RECEIVED_BATCHES_MAX = 8
@@ -66,6 +67,7 @@ class Services:
     """Is told of sessions that have no seat any more."""
     deliver: Callable[[str, str, list[Result]], None]
     """Takes match results of a room (game, room, results) to the profiles."""
+    watchers: Watchers = attrs.field(factory=Watchers)
 
 
 class Host:
@@ -86,6 +88,8 @@ class Host:
         self.seating = Seating(self.rooms, hold_s, services.held, services.left)
         self.opening = trio.Lock()
         """Held by whoever looks for a room and opens one if there is none: those who wait find it then."""
+        self.watchers = services.watchers
+        """Those who watch rooms of any game of the node."""
         self._services = services
         self._spec = spec
         self._metrics, self._datagrams = services.metrics, services.datagrams
@@ -158,6 +162,7 @@ class Host:
             self.seating.settle(stage, result, outcome)
             for session, data in stage.tell(result):
                 outcome.message(session, data)
+            self.watchers.tell(stage, result, outcome)
             for room, failure in result.failed.items():
                 self._quarantine(stage, room, failure, outcome)
             for room in result.closed:
@@ -211,7 +216,11 @@ class Host:
     def _evict_failed(self, stage: Stage, room: str, outcome: Outcome) -> None:
         outcome.results.extend((room, result) for result in stage.batch.ledger(room).outbox.values())
         refusal = ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed because its game failed")
+        self._evict(stage, room, refusal, outcome)
+
+    def _evict(self, stage: Stage, room: str, refusal: ProtocolError, outcome: Outcome) -> None:
         self.seating.evict(stage, room, refusal, outcome)
+        self.watchers.end(stage, room, refusal, outcome)
 
     def _keep_evidence(self, stage: Stage, room: str, failure: Failure) -> None:
         self._metrics.rooms_quarantined += 1
@@ -229,7 +238,7 @@ class Host:
     def _closed(self, stage: Stage, room: str, outcome: Outcome) -> None:
         """A room that was told to close has ended with this tick."""
         log.info("room_closed", room=room)
-        self.seating.evict(stage, room, ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed"), outcome)
+        self._evict(stage, room, ProtocolError(ErrorCode.ROOM_CLOSED, "the room was closed"), outcome)
         self._services.housekeeping.ends(self.rooms.by_id[room].entry)
         outcome.ended.append(self.rooms.forget(room).entry)
 
@@ -240,6 +249,7 @@ class Host:
         snapshot = self._services.snapshots.of(stage, room, self._services.journal.position)
         outcome.given.append((self.rooms.by_id[room].entry, target, snapshot))
         self.seating.let_go(stage, room)
+        self.watchers.end(stage, room, MOVED, outcome)
         self.rooms.close(room)
 
     async def _sweep(self) -> None:

@@ -29,6 +29,7 @@ from server.registry import Elsewhere, Registry, answered
 from server.rooms import Room
 from server.stage import Occupant
 from server.tenure import Tenure
+from server.watchers import Watchers
 
 ROOMS_OPENED_MAX = 4
 """Rooms of one account that may be there at once on a node; an empty one is closed after a few seconds."""
@@ -67,6 +68,11 @@ class Lobby:
         """A room of this node."""
         return next((found for host in self.hosts.values() if (found := host.rooms.by_id.get(room))), None)
 
+    @property
+    def watchers(self) -> Watchers:
+        """All who watch a room of this node."""
+        return next(iter(self.hosts.values())).watchers
+
     # -- what players ask for -----------------------------------------------------------------------------------------
 
     async def create(self, session: Session, request: messages.CreateRoom) -> messages.RoomCreated | messages.Redirect:
@@ -104,6 +110,24 @@ class Lobby:
         if room is None or room.closing:
             raise ProtocolError(ErrorCode.ROOM_MOVING, "the room has gone meanwhile; try again")
         self._host_of(room.id).seating.join(session, room, request.ref, join_id)
+        return None
+
+    async def watch(self, session: Session, request: messages.Watch) -> messages.Redirect | None:
+        """Let a session watch the room that it names, under the rules of `join`; None: `Watching` follows. Raises
+        ProtocolError."""
+        if session.seat is not None or session.joining:
+            raise ProtocolError(ErrorCode.ALREADY_SEATED, "leave your seat before you watch")
+        found = await (self._find_code(request.code) if request.code else self._find(request.room, session))
+        if isinstance(found, Elsewhere):
+            return self._registry.redirect(
+                found.member, session.id, "watch", ref=request.ref, room=found.room, epoch=found.epoch
+            )
+        session.ticket = None
+        if self._has_changed(session):
+            raise ProtocolError(ErrorCode.ALREADY_SEATED, "another request of yours was faster")
+        if self.room(found.id) is not found:
+            raise ProtocolError(ErrorCode.ROOM_MOVING, "the room has gone meanwhile; try again")
+        self.watchers.watch(session, found, request.ref)
         return None
 
     @staticmethod

@@ -59,6 +59,7 @@ from server.stage import Stage
 from server.tenure import Tenure
 from server.timeline import Timeline
 from server.watchdog import Watchdog
+from server.watchers import Watchers
 
 DRAIN_S = 5.0
 
@@ -207,6 +208,7 @@ class _Node:
             stopped=self._stopped,
             left=self.registry.left,
             deliver=self.results.deliver,
+            watchers=Watchers(settings.watchers_max),
         )
         for played in games:
             self.hosts[played.game.name] = Host(

@@ -192,6 +192,11 @@ class Settings:
     )
     rooms_max: int = setting(1000, "Rooms open at once; beyond that a new room is refused.", whole(1, 100_000))
     sessions_max: int = setting(10_000, "Players at once; beyond that a log-in is refused.", whole(1, 100_000))
+    watchers_max: int = setting(
+        256,
+        "Watchers without a seat at once, at most 32 a room; beyond that one is refused; 0: none.",
+        whole(0, 100_000),
+    )
     hold_s: float = setting(30.0, "How long a seat is kept for a player who lost the connection.", number(0, 3600))
     idle_s: float = setting(10.0, "A player who is silent for so long is disconnected.", number(1, 3600))
     connects_per_s: float = setting(

@@ -90,6 +90,7 @@ def families(site: Site) -> Iterator[Metric]:
     yield _rooms(site)
     yield _gauge("players", "Sessions on this node, connected or waited for.", len(site.sessions))
     yield _gauge("players_max", "Sessions that this node takes.", site.sessions.sessions_max)
+    yield _gauge("watchers", "Who watches a room without a seat.", len(site.lobby.watchers))
     yield _state(site)
     left_s = max(0.0, tenure.lease.until - trio.current_time())
     yield _gauge("lease_age_seconds", "Since the lease was renewed.", LEASE_TTL_S * (1.0 - MARGIN) - left_s)

@@ -30,6 +30,7 @@ SPECIAL: dict[str, Any] = {
     "connection": st.integers(0, 2**64 - 1),
     "seats": st.integers(1, 256),
     "tick_hz": st.integers(1, 128),
+    "every": st.integers(1, 31),
     "generation": st.integers(0, 2**16 - 1),
     "window_s": st.integers(1, 3600),
     "udp_port": st.integers(0, 65535),
