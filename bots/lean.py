@@ -17,15 +17,15 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
-from cryptography.exceptions import InvalidTag
 
 from bots.bot import SILENT_S, Bot
 from bots.rows import SENT_MAX, Rows
-from netcode.columns import nonces_of, rows_of, shifted
+from netcode.columns import shifted
 from netcode.frame import ACKS, HAS_ACKS
 from netcode.frame import HEADER as FRAME_HEADER
 from netcode.inputs import HAS_BASELINE, UNACKED_MAX
 from netcode.inputs import HEADER as INPUT_HEADER
+from netcode.packed import Packed
 from netcode.play import BEATS, CROWDED
 from netcode.realtime import PATH_LOST_S, UNHEARD_MIN, UNHEARD_S
 from netcode.received import Received
@@ -74,7 +74,7 @@ class Lean(Rows):
         sizes, find = came.sizes, self.row_of.get
         heads = came.data[:, :HEADER_SIZE].copy().view(_DATAGRAM)[:, 0]
         rows = np.array([find(connection, -1) for connection in heads["connection"].tolist()], np.intp)
-        low, plain = heads["sequence"].astype(np.int64), came.data.tobytes()
+        low = heads["sequence"].astype(np.int64)
         usual = (rows >= 0) & (heads["first"] == _FRAME_FIRST) & (sizes >= _FRAME_MIN) & (sizes <= PAYLOAD_MAX)
         known = rows >= 0
         if not usual.all():
@@ -85,13 +85,14 @@ class Lean(Rows):
             at = usual_at[part]
             mine = rows[at]
             ahead = (low[at] - self.highest[mine]) & 0xFFFF
-            good = (ahead > 0) & (ahead <= AHEAD_MAX) & ~np.isin(mine, odd)
+            good = (ahead > 0) & (ahead <= AHEAD_MAX)
+            if len(odd):
+                good &= ~np.isin(mine, odd)
             if not good.all():
                 rest.datagrams.extend(at[~good].tolist())
                 odd = np.append(odd, mine[~good])
                 at, mine, ahead = at[good], mine[good], ahead[good]
-            begins = at * came.data.shape[1]
-            odd = np.append(odd, self._open(plain, begins + HEADER_SIZE, begins + sizes[at], mine, ahead, now, rest))
+            odd = np.append(odd, self._open(came.datagrams(at), mine, ahead, now, rest))
         rest.datagrams.sort()
         return rest
 
@@ -105,48 +106,28 @@ class Lean(Rows):
             yield left[first]
             left = left[~first]
 
-    def _open(
-        self,
-        sealed: bytes,
-        begins: np.ndarray,
-        ends: np.ndarray,
-        rows: np.ndarray,
-        ahead: np.ndarray,
-        now: float,
-        rest: Rest,
-    ) -> np.ndarray:
+    def _open(self, datagrams: Packed, rows: np.ndarray, ahead: np.ndarray, now: float, rest: Rest) -> np.ndarray:
         """Datagrams of different rows, each newer than all before. Only a good tag changes anything. Returns the rows
         whose frames are not usual."""
-        sequences = self.highest[rows] + ahead
-        decrypt, additional = self.decrypt, self.sealed_down
-        frames: list[bytes] = []
-        forged: list[int] = []
-        whose = zip(nonces_of(sequences), rows.tolist(), begins.tolist(), ends.tolist(), strict=True)
-        for number, (nonce, row, begin, end) in enumerate(whose):
-            try:
-                frames.append(decrypt[row](nonce, sealed[begin:end], additional[row]))
-            except InvalidTag:
-                forged.append(number)
-        sizes = ends - begins + HEADER_SIZE
-        if forged:
-            rows, ahead, sequences, sizes = (np.delete(column, forged) for column in (rows, ahead, sequences, sizes))
-        if not frames:
+        sequences, sizes = self.highest[rows] + ahead, datagrams.sizes
+        frames, good = self.down.open(rows, sequences, datagrams)
+        if not good.all():
+            rows, ahead, sequences, sizes, frames = rows[good], ahead[good], sequences[good], sizes[good], frames[good]
+        if not len(frames):
             return rows
         self.highest[rows] = sequences
-        self.window[rows] = shifted(self.window[rows], ahead.astype(_U64))
+        self.window[rows] = shifted(self.window[rows], ahead)
         self.asked_at[rows] = math.inf
         strange = self._read(frames, rows, sizes, now)
         for place in np.flatnonzero(strange).tolist():
-            rest.frames.append((self.bot(rows[place]), frames[place], int(sizes[place])))
+            rest.frames.append((self.bot(rows[place]), frames.string(place), int(sizes[place])))
         found: np.ndarray = rows[strange]
         return found
 
-    def _read(self, frames: list[bytes], rows: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
+    def _read(self, frames: Packed, rows: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
         """Take the headers of frames of different rows; returns which of them are not usual and were left out."""
-        blob = np.frombuffer(b"".join(frames), np.uint8)
-        lengths = sizes - OVERHEAD
-        begins = np.cumsum(lengths) - lengths
-        heads = blob.take(begins[:, None] + np.arange(_FRAME.itemsize), mode="clip").view(_FRAME)[:, 0]
+        lengths = frames.sizes
+        heads = frames.data.take(frames.begins[:, None] + np.arange(_FRAME.itemsize), mode="clip").view(_FRAME)[:, 0]
         tells = (heads["flags"] & HAS_ACKS) != 0
         acknowledged = self.acknowledged[rows]
         ahead = (heads["tick"] - self.tick[rows]) & 0xFFFF
@@ -207,8 +188,8 @@ class Lean(Rows):
         found: list[int] = rows[bad].tolist()
         return found
 
-    def send(self, rows: np.ndarray, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The sealed input packets of these rows, all different: one behind the other, their sizes, and where to."""
+    def send(self, rows: np.ndarray, now: float) -> tuple[Packed, np.ndarray]:
+        """The sealed input packets of these rows, all different, and where to."""
         self._make_inputs(rows, now)
         newest = self.newest[rows]
         counts = newest - self.acknowledged[rows]
@@ -220,8 +201,12 @@ class Lean(Rows):
         head["newest"], head["count"] = newest & 0xFFFF, counts
         inputs = self.inputs[rows[:, None], (newest[:, None] - back) % UNACKED_MAX].reshape(len(rows), -1)
         table = np.concatenate([head.view(np.uint8).reshape(len(rows), -1), inputs], axis=1)
-        sizes = INPUT_HEADER.size + counts * self.inputs.shape[2]
-        return self._seal(rows, table, sizes, now), sizes + OVERHEAD, self.address[rows]
+        plaintexts = Packed(
+            table.reshape(-1),
+            np.arange(0, table.size, table.shape[1]),
+            INPUT_HEADER.size + counts * self.inputs.shape[2],
+        )
+        return self._seal(rows, plaintexts, now), self.address[rows]
 
     def _make_inputs(self, rows: np.ndarray, now: float) -> None:
         """Each player's next input, as `Bot` and `Play.beat` have it."""
@@ -241,7 +226,7 @@ class Lean(Rows):
         self.inputs[rows, seq % UNACKED_MAX] = self.walks.packed[rows]
         self.made_at[rows, seq % UNACKED_MAX] = now
 
-    def _seal(self, rows: np.ndarray, table: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
+    def _seal(self, rows: np.ndarray, plaintexts: Packed, now: float) -> Packed:
         sequences = self.sequence[rows] + 1
         self.sequence[rows] = sequences
         self.sent_at[rows, sequences % SENT_MAX] = now
@@ -249,15 +234,7 @@ class Lean(Rows):
         self.heard_up_at[rows[now - self.said_at[rows] > UNHEARD_S]] = now
         self.said_at[rows] = now
         low = sequences.astype("<u2").view(np.uint8).reshape(-1, 2)
-        plain, width = table.tobytes(), table.shape[1]
-        encrypt, additional = self.encrypt, self.sealed_up
-        whose = zip(nonces_of(sequences), rows.tolist(), range(0, len(plain), width), sizes.tolist(), strict=True)
-        parts = [b""] * (2 * len(rows))
-        parts[::2] = rows_of(np.concatenate([self.head[rows], low], axis=1))
-        parts[1::2] = [
-            encrypt[row](nonce, plain[begin : begin + size], additional[row]) for nonce, row, begin, size in whose
-        ]
-        return np.frombuffer(b"".join(parts), np.uint8)
+        return self.up.seal(rows, sequences, np.concatenate([self.head[rows], low], axis=1), plaintexts)
 
 
 def gather(parts: Sequence[Received]) -> Received:

@@ -11,7 +11,6 @@ newest frame. Meanwhile its objects stand still. What becomes of a row is in `bo
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,8 @@ from netcode.acks import ACK_BITS, TIMES_MAX
 from netcode.frame import Frame
 from netcode.inputs import UNACKED_MAX
 from netcode.replay import WORDS
-from netcode.seal import DatagramType
+from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, prefix
+from netcode.seals import make_seals
 
 SENT_MAX = 64
 """So many times of sending are kept a row; an acknowledgement that comes later than that gives no round trip."""
@@ -111,11 +111,7 @@ class Rows:
         self.row_of: dict[int, int] = {}
         """By connection id."""
         self.bots: list[Bot | None] = []
-        self.decrypt: list[Any] = []
-        self.encrypt: list[Any] = []
-        self.sealed_down: list[bytes] = []
-        """The additional data of its frames, and of its inputs."""
-        self.sealed_up: list[bytes] = []
+        self.up, self.down = make_seals(CLIENT_TO_SERVER), make_seals(SERVER_TO_CLIENT)
         self.gaps, self.rtts = Histograms(), Histograms()
         self.walks: RandomWalks
         """What the players want."""
@@ -170,10 +166,9 @@ class Rows:
         bot.row = row = self._free.pop()
         opener, sealer, acks, window = end.opener, end.sealer, end.acks, play.window
         self.row_of[end.connection], self.bots[row] = row, bot
-        self.decrypt[row], self.encrypt[row] = opener.cipher.decrypt, sealer.cipher.encrypt
-        self.sealed_down[row] = opener.sealed(DatagramType.FRAME)
-        self.sealed_up[row] = sealer.sealed(DatagramType.INPUT)
-        self.head[row] = np.frombuffer(sealer.prefix(DatagramType.INPUT), np.uint8)
+        self.up.put(row, end.keys[0], end.suite)
+        self.down.put(row, end.keys[1], end.suite)
+        self.head[row] = np.frombuffer(prefix(DatagramType.INPUT, end.connection), np.uint8)
         self.address[row] = np.frombuffer(bot.address.ljust(4 * ADDRESS_WORDS, b"\0"), np.uint32)
         self.sending[row], self.heard_at[row] = bot.sending, bot.heard_at
         self.highest[row] = opener.window.highest
@@ -201,7 +196,9 @@ class Rows:
         assert play is not None
         assert isinstance(walk, RandomWalk)
         del self.row_of[end.connection]
-        self.bots[row] = self.decrypt[row] = self.encrypt[row] = None
+        self.bots[row] = None
+        self.up.drop(row)
+        self.down.drop(row)
         self._free.append(row)
         bot.row = -1
         window, acks, frames, sequence = end.opener.window, end.acks, play.frames, int(self.sequence[row])
@@ -253,10 +250,9 @@ class Rows:
             setattr(self, name, wide)
         for column in (self.gaps, self.rtts, self.walks):
             column.grow(rows)
-        for nobody in (self.bots, self.decrypt, self.encrypt):
-            nobody.extend([None] * (rows - before))
-        for nothing in (self.sealed_down, self.sealed_up):
-            nothing.extend([b""] * (rows - before))
+        self.bots.extend([None] * (rows - before))
+        self.up.grow(rows)
+        self.down.grow(rows)
         self._free.extend(range(rows - 1, before - 1, -1))
 
 

@@ -1,23 +1,8 @@
-"""What both ends of many sealed channels do in columns: nonces, replay windows, and rows of bytes as bytes."""
+"""What both ends of many sealed channels do in columns."""
 
 from __future__ import annotations
 
 import numpy as np
-
-from netcode.seal import NONCE_SIZE
-
-
-def nonces_of(sequences: np.ndarray) -> list[bytes]:
-    """The nonces of whole sequences (n,) int64."""
-    nonces = np.zeros((len(sequences), NONCE_SIZE), np.uint8)
-    nonces[:, :8] = sequences.astype("<u8").view(np.uint8).reshape(-1, 8)
-    return rows_of(nonces)
-
-
-def rows_of(table: np.ndarray) -> list[bytes]:
-    """The rows of a (n, size) uint8 array, each as bytes, zeros at its end included."""
-    found: list[bytes] = table.view(f"V{table.shape[1]}")[:, 0].tolist()
-    return found
 
 
 def shifted(window: np.ndarray, ahead: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 
 from game.view import Field
 from netcode.errors import BadFrame
+from netcode.packed import Packed, compiled, dense, joined, packed
 
 _PLAIN_MASK_MAX = 16
 _CODE_BYTES = (0, 1, 2, 4)
@@ -66,6 +67,8 @@ class DeltaEncoder:
             bit_at += range(first_bit, first_bit + field.count)
             head_field += [number] * mask_bytes
             sparse += [field.count > _PLAIN_MASK_MAX] * mask_bytes
+        self._fields = np.array([(field.start, field.count, field.bits) for field in fields], np.int32)
+        self._longest = self._code_bytes + len(head_field) + 4 * self.width
         self._starts = np.array(starts, np.intp)
         self._half = np.array([-(2**31) if h == 2**31 else h for h in half], np.int32)
         self._keep_bits = np.array([-1 if m == 2**32 - 1 else m for m in keep_bits], np.int32)
@@ -77,11 +80,21 @@ class DeltaEncoder:
         self._code_shift = np.array([2 * (n % 4) for n in range(len(fields))], np.uint8)
         self._code_starts = np.arange(0, len(fields), 4)
 
-    def encode(self, current: np.ndarray, baseline: np.ndarray) -> list[bytes]:
-        """One delta a row: `current` and `baseline` are (U, V) int32; U may be 0."""
+    def encode(self, views: np.ndarray, current: np.ndarray, baseline: np.ndarray) -> Packed:
+        """A delta for each row of `current`, of the view with this number against that with the number in `baseline`,
+        or all zeros where that is -1. `views` is (M, V) int32, contiguous; the numbers are int64."""
         count = len(current)
-        if not count or not self.width:
-            return [b""] * count
+        if not count:
+            return packed([])
+        if compiled is None:
+            return self.encode_portably(views[current], np.where(baseline[:, None] < 0, 0, views[baseline]))
+        out, sizes = np.empty((count + 1) * self._longest, np.uint8), np.empty(count, np.int64)
+        size = compiled.deltas(views, self.width, current, baseline, self._fields, self._longest, out, sizes)
+        return dense(out[:size], sizes)
+
+    def encode_portably(self, current: np.ndarray, baseline: np.ndarray) -> Packed:
+        """The same between views (U, V) int32, without compiled code."""
+        count = len(current)
         difference = current - baseline
         difference = ((difference + self._half) & self._keep_bits) - self._half
         changed = difference != 0
@@ -95,13 +108,11 @@ class DeltaEncoder:
         if self.width <= _NARROW:  # every byte that there could be, beside the head: one pass takes those that are sent
             wide = np.concatenate([head, difference.astype("<i4").view(np.uint8)], axis=1)
             kept = np.concatenate([kept, _SENT[codes * changed].reshape(count, -1)], axis=1)
-            return _slices(wide[kept].tobytes(), kept.sum(axis=1))
+            return dense(wide[kept], kept.sum(axis=1))
         size_of_code = np.array(_CODE_BYTES, np.int32)[code]
         values = difference[changed].astype("<i4").view(np.uint8).reshape(-1, 4)
-        body = values[_SENT[codes[changed]]].tobytes()
-        heads = _slices(head[kept].tobytes(), kept.sum(axis=1))
-        bodies = _slices(body, (changes * size_of_code).sum(axis=1))
-        return [head + body for head, body in zip(heads, bodies, strict=True)]
+        body = values[_SENT[codes[changed]]]
+        return joined(dense(head[kept], kept.sum(axis=1)), dense(body, (changes * size_of_code).sum(axis=1)))
 
     def _heads(self, code: np.ndarray, changed: np.ndarray, any_change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Codes and masks of every row at full width, and which of those bytes are sent."""
@@ -120,13 +131,6 @@ class DeltaEncoder:
         if len(self._sparse):
             kept[:, self._sparse] &= head[:, self._sparse] != 0
         return head, kept
-
-
-def _slices(data: bytes, sizes: np.ndarray) -> list[bytes]:
-    """The parts of `data`, which have these sizes."""
-    ends = np.cumsum(sizes)
-    begins = ends - sizes
-    return [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
 class DeltaDecoder:

@@ -12,20 +12,19 @@ under another id. Nothing here does I/O or reads a clock: `now` is in seconds, m
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import numpy as np
-from cryptography.exceptions import InvalidTag
 
-from netcode.columns import nonces_of, rows_of, shifted
-from netcode.frame import ACKS, with_acks
+from netcode.columns import shifted
+from netcode.frame import ACKS_DTYPE
 from netcode.inputs import InputQueues
+from netcode.packed import Packed, dense, packed
 from netcode.received import Received
 from netcode.replay import WORDS
 from netcode.seal import (
+    CLIENT_TO_SERVER,
     CONNECTION_AT,
     HEADER_SIZE,
     OVERHEAD,
@@ -33,10 +32,13 @@ from netcode.seal import (
     PLAINTEXT_MAX,
     SEQUENCE_AT,
     SEQUENCE_MAX,
+    SERVER_TO_CLIENT,
     DatagramType,
     DropCounters,
     first_byte,
+    prefix,
 )
+from netcode.seals import make_seals
 from netcode.server_end import (
     ADDRESS_WORDS,
     NOBODY,
@@ -59,7 +61,6 @@ ACKS_EVERY_S = 0.45
 _AHEAD_MAX = 63
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 _INPUT_FIRST = first_byte(_INPUT)
-_FULL_MAX = PLAINTEXT_MAX - ACKS.size
 _COLUMNS: dict[str, tuple[str, int, float]] = {
     # name: type, width, what an end begins with
     "connection": ("u8", 1, 1),  # of slot 0, to which no id with these low bits leads
@@ -72,6 +73,7 @@ _COLUMNS: dict[str, tuple[str, int, float]] = {
     "packets_full_at": ("f8", 1, float("-inf")),
     "sizes_full_at": ("f8", 1, float("-inf")),
     "channel": ("i1", 1, 0),
+    "inbox": ("i4", 1, 0),
     "place": ("i8", 1, -1),
     "path_bytes": ("i1", 1, 0),
     "path": ("u4", ADDRESS_WORDS, 0),
@@ -82,10 +84,9 @@ _COLUMNS: dict[str, tuple[str, int, float]] = {
 
 @attrs.frozen
 class Opened:
-    """What a batch of datagrams brought: input packets and the slots of their ends, and what to send back."""
+    """What a batch of datagrams brought: input packets with the slots of their ends, and what to send back."""
 
-    slots: list[int]
-    packets: list[bytes]
+    inputs: list[tuple[np.ndarray, Packed]]
     replies: list[tuple[bytes, bytes]]
     """(datagram, address token)."""
 
@@ -95,6 +96,7 @@ class ServerEnds:
 
     connection: np.ndarray
     channel: np.ndarray
+    inbox: np.ndarray
     place: np.ndarray
     sequence: np.ndarray
     window: np.ndarray
@@ -113,13 +115,10 @@ class ServerEnds:
         self.drops = drops
         self.owners: list[Any] = []
         """Whose each slot is."""
-        self.inboxes: list[InputQueues | None] = []
-        """Who takes the input packets of each slot, under its `place`; None: nobody."""
+        self._inboxes: list[InputQueues | None] = [None]
+        """Who takes input packets, by number: of each slot its `inbox`, under its `place`."""
         self._ends: list[ServerEnd | None] = []
-        self._decrypt: list[Any] = []
-        self._encrypt: list[Any] = []
-        self._sealed_up: list[bytes] = []
-        self._sealed_down: list[bytes] = []
+        self._up, self._down = make_seals(CLIENT_TO_SERVER), make_seals(SERVER_TO_CLIENT)
         self._free: list[int] = []
         self._scratch = np.zeros(0, np.intp)
         self._grow(64)
@@ -136,10 +135,10 @@ class ServerEnds:
             getattr(self, name)[slot] = first
         end.begin(self, slot)
         self.connection[slot] = end.connection
-        self.head[slot] = np.frombuffer(end.sealer.prefix(_FRAME), np.uint8)
+        self.head[slot] = np.frombuffer(prefix(_FRAME, end.connection), np.uint8)
         self.owners[slot], self._ends[slot] = owner, end
-        self._decrypt[slot], self._encrypt[slot] = end.opener.cipher.decrypt, end.sealer.cipher.encrypt
-        self._sealed_up[slot], self._sealed_down[slot] = end.opener.sealed(_INPUT), end.sealer.sealed(_FRAME)
+        self._up.put(slot, end.keys[0], end.suite)
+        self._down.put(slot, end.keys[1], end.suite)
 
     def close(self, end: ServerEnd) -> None:
         """Nothing finds this end any more; harmless when it is closed already."""
@@ -147,13 +146,27 @@ class ServerEnds:
         if slot != NOBODY:
             end.slot = NOBODY
             self.connection[slot] = self.connection[NOBODY]
-            self.owners[slot] = self.inboxes[slot] = self._ends[slot] = self._decrypt[slot] = self._encrypt[slot] = None
+            self.inbox[slot] = 0
+            self.owners[slot] = self._ends[slot] = None
+            self._up.drop(slot)
+            self._down.drop(slot)
             self._free.append(slot)
 
     def find(self, connection: int) -> ServerEnd | None:
         """The open end with this connection id."""
         slot = connection & SLOT_MASK
         return self._ends[slot] if slot < len(self._ends) and int(self.connection[slot]) == connection else None
+
+    def number_of(self, inbox: InputQueues | None) -> int:
+        """What stands for it in `inbox`; 0: nobody takes them. The number of one that no end has any more is given
+        again."""
+        if inbox not in self._inboxes:
+            unused = np.setdiff1d(np.arange(1, len(self._inboxes)), self.inbox)
+            if not len(unused):
+                self._inboxes.append(inbox)
+            else:
+                self._inboxes[unused[0]] = inbox
+        return self._inboxes.index(inbox)
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -174,7 +187,7 @@ class ServerEnds:
         at = np.flatnonzero(known)
         usual[at] &= self._alone(slots[at])
         at = np.flatnonzero(usual)
-        opened = Opened([], [], [])
+        opened = Opened([], [])
         if len(at):
             self._open_usual(came, at, slots[at], ahead[at], now, opened)
         for index in np.flatnonzero(known & ~usual).tolist():
@@ -183,15 +196,12 @@ class ServerEnds:
 
     def deliver(self, opened: Opened) -> None:
         """Give input packets to whoever takes them."""
-        groups: dict[InputQueues | None, list[int]] = {}
-        inboxes = self.inboxes
-        for number, slot in enumerate(opened.slots):
-            groups.setdefault(inboxes[slot], []).append(number)
-        groups.pop(None, None)
-        slots, packets = np.array(opened.slots, np.intp), opened.packets
-        for inbox, numbers in groups.items():
-            assert inbox is not None
-            inbox.put(self.place[slots[numbers]], [packets[number] for number in numbers])
+        for slots, packets in opened.inputs:
+            inboxes = self.inbox[slots]
+            for number in np.flatnonzero(np.bincount(inboxes)).tolist():
+                inbox, mine = self._inboxes[number], inboxes == number
+                if inbox is not None:
+                    inbox.put(self.place[slots[mine]], packets[mine])
 
     def _alone(self, slots: np.ndarray) -> np.ndarray:
         """Which of these are there once."""
@@ -207,35 +217,22 @@ class ServerEnds:
     ) -> None:
         """Input packets of different ends, each newer than all before it. A packet changes nothing before its tag was
         found good."""
-        sequences, sizes = self.highest[slots] + ahead, came.sizes[at]
-        packets = self._decrypted(slots.tolist(), nonces_of(sequences), came.cut(at, HEADER_SIZE))
-        if None in packets:
-            good = np.array([packet is not None for packet in packets])
+        sequences, datagrams = self.highest[slots] + ahead, came.datagrams(at)
+        packets, good = self._up.open(slots, sequences, datagrams)
+        sizes = datagrams.sizes
+        if not good.all():
             self.drops.forged += len(good) - int(np.count_nonzero(good))
-            slots, ahead, sequences, sizes = slots[good], ahead[good], sequences[good], sizes[good]
-            packets = [packet for packet in packets if packet is not None]
+            slots, ahead, sequences = slots[good], ahead[good], sequences[good]
+            sizes, packets = sizes[good], packets[good]
         self.highest[slots] = sequences
         self.window[slots] = shifted(self.window[slots], ahead)
         self.heard_at[slots] = self.path_heard_at[slots] = now
         within = self.take_packets(slots, sizes, now)
         if not within.all():
             self.drops.excess += len(within) - int(np.count_nonzero(within))
-            packets = [packet for packet, good in zip(packets, within.tolist(), strict=True) if good]
-            slots = slots[within]
+            slots, packets = slots[within], packets[within]
         self.channel[slots] = Channel.DATAGRAM
-        opened.slots.extend(slots.tolist())
-        opened.packets.extend(packets)  # type: ignore[arg-type]
-
-    def _decrypted(self, slots: list[int], nonces: list[bytes], sealed: list[bytes]) -> list[bytes | None]:
-        """Plaintexts; None where the tag does not fit."""
-        decrypt, told = self._decrypt, self._sealed_up
-        packets: list[bytes | None] = []
-        for slot, nonce, one in zip(slots, nonces, sealed, strict=True):
-            try:
-                packets.append(decrypt[slot](nonce, one, told[slot]))
-            except InvalidTag:
-                packets.append(None)
-        return packets
+        opened.inputs.append((slots, packets))
 
     def _open_other(self, packet: bytes, address: bytes, slot: int, now: float, opened: Opened) -> None:
         end = self._ends[slot]
@@ -247,8 +244,7 @@ class ServerEnds:
         if plaintext is not None and end.take_packet(len(packet), now):
             if self.path_bytes[slot]:
                 self.channel[slot] = Channel.DATAGRAM
-            opened.slots.append(slot)
-            opened.packets.append(plaintext)
+            opened.inputs.append((np.array([slot]), packed([plaintext])))
 
     def take_packets(self, slots: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
         """Which packets are within the budget of their session: two token buckets, kept as the time at which each is
@@ -267,35 +263,29 @@ class ServerEnds:
         for slot in slots[idle].tolist():  # somebody else may live there by now
             self._ends[slot].lose_path()
         found: np.ndarray = (self.channel[slots] == Channel.DATAGRAM) & (self.path_bytes[slots] > 0)
-        found &= (sizes <= _FULL_MAX) & (self.sequence[slots] < SEQUENCE_MAX)
+        found &= (sizes <= PLAINTEXT_MAX) & (self.sequence[slots] < SEQUENCE_MAX)
         return found
 
-    def seal_frames(self, slots: np.ndarray, frames: Sequence[bytes], now: float) -> tuple[np.ndarray, np.ndarray]:
-        """Seal a frame for each of these ends, all different: the datagrams one behind the other (uint8), and their
-        sizes. Only for ends and frames that `by_datagram` let through."""
-        count = len(slots)
-        self.frames[slots] += 1
-        due = (self.frames[slots] % ACKS_EVERY == 0) | (now - self.acks_at[slots] > ACKS_EVERY_S)
-        if due.any():
-            frames = self._with_acks(slots, list(frames), due, now)
-        sequences = self.sequence[slots] + 1
-        self.sequence[slots] = sequences
-        heads = np.concatenate([self.head[slots], sequences.astype("<u2").view(np.uint8).reshape(count, 2)], axis=1)
-        encrypt, told = self._encrypt, self._sealed_down
-        sealed = [
-            encrypt[slot](nonce, frame, told[slot])
-            for slot, nonce, frame in zip(slots.tolist(), nonces_of(sequences), frames, strict=True)
-        ]
-        joined = b"".join(itertools.chain.from_iterable(zip(rows_of(heads), sealed, strict=True)))
-        return np.frombuffer(joined, np.uint8), np.fromiter(map(len, sealed), np.intp, count) + HEADER_SIZE
-
-    def _with_acks(self, slots: np.ndarray, frames: list[bytes], due: np.ndarray, now: float) -> list[bytes]:
+    def acks(self, slots: np.ndarray, now: float) -> Packed:
+        """What the next frame of each of these ends, all different, says of the client's datagrams: `ACKS`, or
+        nothing."""
+        count, highest = self.frames[slots] + 1, self.highest[slots]
+        self.frames[slots] = count
+        due = (count % ACKS_EVERY == 0) | (now - self.acks_at[slots] > ACKS_EVERY_S)
+        due &= self.channel[slots] == Channel.DATAGRAM
         some = slots[due]
         self.acks_at[some] = now
-        acks = zip((self.highest[some] & 0xFFFF).tolist(), self._ack_bits(some).tolist(), strict=True)
-        for number, ack in zip(np.flatnonzero(due).tolist(), acks, strict=True):
-            frames[number] = with_acks(frames[number], ack)
-        return frames
+        told = np.empty(len(some), ACKS_DTYPE)
+        told["ack"], told["ack_bits"] = highest[due] & 0xFFFF, self._ack_bits(some)
+        return dense(told.view(np.uint8), due * np.int64(told.itemsize))
+
+    def seal_frames(self, slots: np.ndarray, frames: Packed) -> Packed:
+        """The datagrams of a frame for each of these ends, all different. Only for ends and frames that `by_datagram`
+        let through."""
+        sequences = self.sequence[slots] + 1
+        self.sequence[slots] = sequences
+        low = sequences.astype("<u2").view(np.uint8).reshape(len(slots), 2)
+        return self._down.seal(slots, sequences, np.concatenate([self.head[slots], low], axis=1), frames)
 
     def _ack_bits(self, slots: np.ndarray) -> np.ndarray:
         bits: np.ndarray = (self.window[slots, 0] >> np.uint64(1)) & np.uint64(0xFFFF_FFFF)
@@ -311,9 +301,9 @@ class ServerEnds:
                 wide[:before] = getattr(self, name)
             setattr(self, name, wide)
         more = [None] * (capacity - before)
-        for column in (self.owners, self.inboxes, self._ends, self._decrypt, self._encrypt):
-            column.extend(more)
-        for told in (self._sealed_up, self._sealed_down):
-            told.extend([b""] * len(more))
+        self.owners.extend(more)
+        self._ends.extend(more)
+        self._up.grow(capacity)
+        self._down.grow(capacity)
         self._scratch = np.zeros(capacity, np.intp)
         self._free.extend(range(capacity - 1, max(before, NOBODY + 1) - 1, -1))

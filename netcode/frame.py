@@ -30,6 +30,7 @@ from game.batch import Batch
 from game.view import Viewer, ViewLayout
 from netcode.delta import DeltaEncoder, delta_decoder
 from netcode.errors import BadFrame
+from netcode.packed import Packed, joined, packed, rows
 from netcode.sequence import widen
 
 BASELINES_MAX = 32
@@ -48,6 +49,7 @@ _HEADER_DTYPE = np.dtype(
         ("depth", "u1"),
     ]
 )
+ACKS_DTYPE = np.dtype([("ack", "<u2"), ("ack_bits", "<u4")])
 
 
 @attrs.frozen(eq=False)
@@ -61,6 +63,8 @@ class Readers:
     streams: np.ndarray
     epochs: np.ndarray
     depths: np.ndarray
+    acks: Packed | None = None
+    """For each `ACKS` or nothing; None: for nobody."""
 
 
 class FrameEncoder:
@@ -90,12 +94,12 @@ class FrameEncoder:
         self._shared_ring[at] = self._viewer.shared(self._batch.rows)
         self._own_ring[at] = self._viewer.own(self._batch.rows)
 
-    def encode(self, readers: Readers) -> list[bytes]:
+    def encode(self, readers: Readers) -> Packed:
         """The plaintext of a frame for each reader, against its baseline where that is still kept, else
         full."""
-        rows = self._batch.rows
+        room = self._batch.rows
         slots = self._slots[readers.rows]
-        ticks = rows.tick[readers.rows].astype(np.int64)
+        ticks = room.tick[readers.rows].astype(np.int64)
         ages = ticks - readers.baselines
         kept = (readers.baselines >= self._first_tick[slots]) & (ages > 0) & (ages < BASELINES_MAX)
         ages = np.where(kept, ages, 0)
@@ -103,30 +107,21 @@ class FrameEncoder:
         pairs, pair_of = np.unique(slots * BASELINES_MAX + ages, return_inverse=True)
         pair_slots, pair_ages = pairs // BASELINES_MAX, pairs % BASELINES_MAX
         first = np.zeros(int(self._slots.max(initial=-1)) + 1, np.int64)
-        first[self._slots] = rows.tick
-        shared = self._deltas(self._shared, self._shared_ring, (pair_slots,), first[pair_slots], pair_ages)
-        own = self._deltas(self._own, self._own_ring, (slots, readers.seats), ticks, ages)
+        first[self._slots] = room.tick
+        shared = _deltas(self._shared, self._shared_ring, pair_slots, first[pair_slots], pair_ages)
+        seats = slots * self._batch.game.seats + readers.seats
+        own = _deltas(self._own, self._own_ring, seats, ticks, ages)
 
         header = np.zeros(len(slots), _HEADER_DTYPE)
         header["stream"], header["epoch"] = readers.streams, readers.epochs
         header["tick"], header["age"] = ticks & 0xFFFF, ages
-        header["last_seq"] = rows.last_seq[readers.rows, readers.seats] & 0xFFFF
+        header["last_seq"] = room.last_seq[readers.rows, readers.seats] & 0xFFFF
         header["depth"] = readers.depths
-        heads = header.view(f"V{HEADER.size}").tolist()
-        return [head + shared[pair] + mine for head, pair, mine in zip(heads, pair_of.tolist(), own, strict=True)]
-
-    def _deltas(
-        self,
-        encoder: DeltaEncoder,
-        ring: np.ndarray,
-        who: tuple[np.ndarray, ...],
-        ticks: np.ndarray,
-        ages: np.ndarray,
-    ) -> list[bytes]:
-        current = ring[(ticks % BASELINES_MAX, *who)]
-        baseline = ring[((ticks - ages) % BASELINES_MAX, *who)]
-        baseline[ages == 0] = 0
-        return encoder.encode(current, baseline)
+        heads, parts = rows(header.view(np.uint8).reshape(-1, HEADER.size)), (shared[pair_of], own)
+        if readers.acks is None:
+            return joined(heads, *parts)
+        header["flags"] = np.where(readers.acks.sizes > 0, HAS_ACKS, 0)
+        return joined(heads, readers.acks, *parts)
 
     def _place(self) -> None:
         """Rooms came or went: give the new ones a slot, free those of the closed."""
@@ -149,6 +144,16 @@ class FrameEncoder:
         self._own_ring = _widened(self._own_ring, new)
         self._free.extend(range(new - 1, old, -1))
         return old
+
+
+def _deltas(encoder: DeltaEncoder, ring: np.ndarray, who: np.ndarray, ticks: np.ndarray, ages: np.ndarray) -> Packed:
+    """Deltas of what a ring keeps of these ticks, against that of `ages` ticks before; 0: against nothing."""
+    if not encoder.width:
+        return packed([b""] * len(who))
+    views = ring.reshape(-1, encoder.width)
+    a_tick = len(views) // BASELINES_MAX
+    baselines = np.where(ages > 0, (ticks - ages) % BASELINES_MAX * a_tick + who, -1)
+    return encoder.encode(views, ticks % BASELINES_MAX * a_tick + who, baselines)
 
 
 def _widened(ring: np.ndarray, slots: int) -> np.ndarray:
@@ -251,8 +256,3 @@ class FrameDecoder:
         self._kept[tick] = (shared, own)
         if len(self._kept) > BASELINES_MAX:
             del self._kept[min(self._kept)]
-
-
-def with_acks(frame: bytes, ack: tuple[int, int]) -> bytes:
-    """The same frame, carrying acknowledgements of the client's datagrams."""
-    return bytes([frame[0] | HAS_ACKS]) + frame[1 : HEADER.size] + ACKS.pack(*ack) + frame[HEADER.size :]

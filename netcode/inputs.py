@@ -32,6 +32,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from netcode.errors import BadFrame
+from netcode.packed import Packed, packed, stacked
 from netcode.sequence import widen_all
 
 UNACKED_MAX = 32
@@ -54,10 +55,6 @@ _HEADER_DTYPE = np.dtype(
         ("count", "u1"),
     ]
 )
-
-
-_COLUMNS = ("_next", "_skips", "_skipped", "_seen", "_data", "_since", "_stream", "_number")
-_PADDING = bytes(HEADER.size)
 
 
 def check_input_packet(packet: bytes, input_bytes: int) -> None:
@@ -137,11 +134,12 @@ class InputQueues:
         self._skipped = np.zeros((0, 2), np.int64)  # first and last; -1: nothing is to be skipped
         self._seen = np.zeros((0, QUEUED_MAX), np.int64)
         self._data = np.zeros((0, QUEUED_MAX, input_bytes), np.uint8)
-        self._since = np.zeros(0, np.int64)  # packets that came before are those of an earlier connection
         self._number = np.zeros(0, np.intp)
         self._free: list[int] = []
-        self._came_for: list[np.ndarray] = []
-        self._came: list[bytes] = []
+        self._came: list[tuple[np.ndarray, Packed]] = []
+        self._single_for: list[int] = []
+        self._single: list[bytes] = []
+        self._kept = 0
 
     def open(self) -> int:
         """A place for a seat; see `begin`."""
@@ -154,43 +152,67 @@ class InputQueues:
         self._stream[at] = stream
         self.waiting[at], self._skips[at], self._next[at] = 0, 0, last_seq + 1
         self.baseline[at], self._skipped[at] = -1, -1
-        self._since[at] = len(self._came)
+        self._gather()
+        for places, _ in self._came:  # those of an earlier connection
+            places[places == at] = -1
 
     def close(self, at: int) -> None:
         """The seat's place is free again."""
         self.begin(at, 0, 0)
         self._free.append(at)
 
-    def put(self, at: Sequence[int] | np.ndarray, packets: Sequence[bytes]) -> None:
+    def put(self, at: np.ndarray, packets: Packed) -> None:
         """Keep packets of these seats until the next `take_in`. When PACKETS_MAX are kept, those are forgotten and come
         again."""
-        if len(self._came) >= PACKETS_MAX:
+        if self._kept >= PACKETS_MAX:
             self._forget()
-        self._came_for.append(np.asarray(at, np.intp))
-        self._came += packets
+        self._came.append((at, packets))
+        self._kept += len(at)
+
+    def put_one(self, at: int, packet: bytes) -> None:
+        """The same for one packet of one seat."""
+        if self._kept >= PACKETS_MAX:
+            self._forget()
+        self._single_for.append(at)
+        self._single.append(packet)
+        self._kept += 1
 
     def _forget(self) -> None:
-        self._came_for.clear()
         self._came.clear()
-        self._since[:] = 0
+        self._single_for.clear()
+        self._single.clear()
+        self._kept = 0
+
+    def _gather(self) -> None:
+        """Make one of all that is kept."""
+        if self._single:
+            self._came.append((np.array(self._single_for, np.intp), packed(self._single)))
+            self._single_for.clear()
+            self._single.clear()
+        if len(self._came) > 1:
+            places, packets = zip(*self._came, strict=True)
+            self._came = [(np.concatenate(places), stacked(packets))]
 
     def take_in(self, ticks: np.ndarray) -> int:
         """Queue what is new in the packets that came, each input with the tick that it saw. Old ones are known already,
         those beyond the limit come again. `ticks`: the newest tick of the room of each place (which a baseline cannot
         be beyond). Returns how many packets were none."""
-        if not self._came:
+        if not self._kept:
             return 0
-        at, blob = np.concatenate(self._came_for), np.frombuffer(b"".join([*self._came, _PADDING]), np.uint8)
-        sizes = np.fromiter(map(len, self._came), np.intp, len(at))
-        begins = np.cumsum(sizes) - sizes
-        heads = blob[begins[:, None] + np.arange(HEADER.size)].view(_HEADER_DTYPE)[:, 0]
+        self._gather()
+        ((at, packets),) = self._came
+        self._forget()
+        blob, begins, sizes = packets.data, packets.begins, packets.sizes
+        if not len(blob):
+            blob = np.zeros(1, np.uint8)
+        heads = blob.take(begins[:, None] + np.arange(HEADER.size), mode="clip").view(_HEADER_DTYPE)[:, 0]
         good = (sizes >= HEADER.size) & (heads["count"] <= UNACKED_MAX)
         good &= sizes == HEADER.size + heads["count"].astype(np.intp) * self.input_bytes
-        mine = (np.arange(len(at)) >= self._since[at]) & ((heads["stream"] == self._stream[at]) | (sizes < HEADER.size))
+        mine = (at >= 0) & ((heads["stream"] == self._stream[at]) | (sizes < HEADER.size))
         malformed = int(np.count_nonzero(mine & ~good))
         mine &= good
-        at, heads, begins = at[mine], heads[mine], begins[mine]
-        self._forget()
+        if not mine.all():
+            at, heads, begins = at[mine], heads[mine], begins[mine]
         newest = widen_all(heads["newest"], 16, self._next[at])
         last = self._last_of_each(at, newest)
         if len(last) < len(at):
@@ -268,7 +290,6 @@ class InputQueues:
             "_skipped",
             "_seen",
             "_data",
-            "_since",
             "_stream",
             "_number",
         ):

@@ -34,6 +34,7 @@ from typing import Protocol
 
 import numpy as np
 
+from netcode.packed import Packed, packed
 from netcode.received import Received
 
 Sockaddr = tuple[str, int] | tuple[str, int, int, int]
@@ -94,9 +95,9 @@ class Batch(Protocol):
         its destination is skipped alone. Raises `OSError` only when the socket itself is unusable.
         """
 
-    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
-        """Send the packets that stand one behind the other in `data` (uint8), each of its size, at most `count`, to
-        addresses as in `Received.words` (behind which there may be more columns); the same else."""
+    def put(self, sock: socket.socket, packets: Packed, words: np.ndarray) -> int:
+        """Send at most `count` packets to addresses as in `Received.words` (behind which there may be more columns);
+        the same else."""
 
 
 def make_batch(count: int = 1024, size: int = 1280) -> Batch:
@@ -212,25 +213,21 @@ class DatagramBatch:
                 told = b"".join(addresses[start : start + len(part)])
                 # Raises ValueError when the tokens are not all of this socket's family.
                 names = np.frombuffer(told, self._out.names(sock.family).dtype)
-            sizes = np.fromiter(map(len, part), np.intp, len(part))
-            went, full = self._send_part(sock, np.frombuffer(b"".join(part) or b"\0", np.uint8), sizes, names)
+            went, full = self._send_part(sock, packed(part), names)
             sent += went
             if full:
                 break
         return sent
 
-    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
+    def put(self, sock: socket.socket, packets: Packed, words: np.ndarray) -> int:
         """See `Batch.put`."""
         names = self._out.names(sock.family)
         width = names.dtype.itemsize // 4
-        return self._send_part(sock, data, sizes, np.ascontiguousarray(words[:, :width]).view(names.dtype)[:, 0])[0]
+        return self._send_part(sock, packets, np.ascontiguousarray(words[:, :width]).view(names.dtype)[:, 0])[0]
 
-    def _send_part(
-        self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, names: np.ndarray | None
-    ) -> tuple[int, bool]:
-        """Send at most `count` packets that stand one behind the other in `data`: how many went out, and whether the
-        socket's buffer is full."""
-        headers, count = self._out, len(sizes)
+    def _send_part(self, sock: socket.socket, packets: Packed, names: np.ndarray | None) -> tuple[int, bool]:
+        """Send at most `count` packets: how many went out, and whether the socket's buffer is full."""
+        headers, count = self._out, len(packets)
         if names is None:
             headers.name[:count] = 0
             headers.name_size[:count] = 0
@@ -238,8 +235,8 @@ class DatagramBatch:
             headers.names(sock.family)[:count] = names
             headers.name[:count] = headers.name_at[:count]
             headers.name_size[:count] = names.dtype.itemsize
-        headers.size[:count] = sizes
-        headers.base[:count] = np.cumsum(sizes) - sizes + data.ctypes.data
+        headers.size[:count] = packets.sizes
+        headers.base[:count] = packets.begins + packets.data.ctypes.data
         fd, done, skipped = sock.fileno(), 0, 0
         while done < count:
             went = self._sendmmsg(fd, headers.at + done * _MMSGHDR.itemsize, count - done, socket.MSG_DONTWAIT)
@@ -340,11 +337,10 @@ class PortableBatch:
                     raise
         return sent
 
-    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
+    def put(self, sock: socket.socket, packets: Packed, words: np.ndarray) -> int:
         """See `Batch.put`."""
-        blob, ends, width = data.tobytes(), np.cumsum(sizes).tolist(), 7 if sock.family == socket.AF_INET6 else 4
-        packets = [blob[end - size : end] for size, end in zip(sizes.tolist(), ends, strict=True)]
-        return self.send(sock, packets, [address.tobytes() for address in words[:, :width]])
+        width = 7 if sock.family == socket.AF_INET6 else 4
+        return self.send(sock, packets.strings(), [address.tobytes() for address in words[:, :width]])
 
 
 def _check_lengths(packets: Sequence[bytes], addresses: Sequence[bytes] | None) -> None:

@@ -64,6 +64,7 @@ class ClientEnd:
         self.drops = DropCounters()
         self.fallbacks = 0
         """How often a path was lost, or not there in time: times that inputs moved to the control channel."""
+        self.keys, self.suite = (key_up, key_down), suite
         self.opener = Opener(key_down, connection, SERVER_TO_CLIENT, suite, self.drops)
         self.sealer = Sealer(key_up, connection, CLIENT_TO_SERVER, suite)
         self.said_at = float("-inf")

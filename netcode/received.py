@@ -5,6 +5,8 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from netcode.packed import Packed
+
 
 @attrs.frozen(eq=False)
 class Received:
@@ -20,13 +22,9 @@ class Received:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def cut(self, rows: np.ndarray, begin: int) -> list[bytes]:
-        """These datagrams, each from its byte `begin` on."""
-        sizes = self.sizes[rows] - begin
-        longest = int(sizes.max(initial=0))
-        blob = self.data[rows, begin : begin + longest].tobytes()
-        starts = range(0, len(rows) * longest, max(1, longest))
-        return [blob[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
+    def datagrams(self, at: np.ndarray) -> Packed:
+        """These datagrams, where they lie."""
+        return Packed(self.data.reshape(-1), at * self.data.shape[1], self.sizes[at])
 
     def packet(self, index: int) -> bytes:
         """One datagram."""

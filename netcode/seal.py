@@ -124,7 +124,8 @@ def first_byte(type: DatagramType) -> int:
     return _VERSION_BITS | type
 
 
-def _prefix(type: DatagramType, connection_id: int) -> bytes:
+def prefix(type: DatagramType, connection_id: int) -> bytes:
+    """What all datagrams of a type begin with, up to their sequence."""
     return _PREFIX.pack(first_byte(type), connection_id)
 
 
@@ -136,13 +137,12 @@ def peek_connection_id(packet: bytes | memoryview) -> int | None:
 class Sealer:
     """Seals the datagrams that one end of a connection sends; owns the key's only sequence counter."""
 
-    __slots__ = ("_connection_id", "_direction", "_encrypt", "_prefix", "_sealed", "_type", "cipher", "sequence")
+    __slots__ = ("_connection_id", "_direction", "_encrypt", "_prefix", "_sealed", "_type", "sequence")
 
     def __init__(self, key: bytes, connection_id: int, direction: int, suite: Suite = Suite.AES_256_GCM) -> None:
         self.sequence = 0
         """The sequence of the last datagram sealed; 0 before the first."""
-        self.cipher = _cipher(key, suite)
-        self._encrypt = self.cipher.encrypt
+        self._encrypt = make_cipher(key, suite).encrypt
         self._connection_id = connection_id
         self._direction = _DIRECTIONS[direction]
         self._switch(DatagramType.KEEPALIVE)
@@ -169,24 +169,17 @@ class Sealer:
             + self._encrypt(sequence.to_bytes(12, "little"), plaintext, self._sealed)
         )
 
-    def prefix(self, type: DatagramType) -> bytes:
-        """What all datagrams of a type begin with, up to their sequence."""
-        return _prefix(type, self._connection_id)
-
-    def sealed(self, type: DatagramType) -> bytes:
-        """The additional data of all datagrams of a type."""
-        return self.prefix(type) + self._direction
-
     def _switch(self, type: DatagramType) -> None:
         """Prepare what all datagrams of one type share; an end mostly sends the same type again and again."""
         self._type = type
-        self._prefix, self._sealed = self.prefix(type), self.sealed(type)
+        self._prefix = prefix(type, self._connection_id)
+        self._sealed = self._prefix + self._direction
 
 
 class Opener:
     """Opens the datagrams that one end of a connection receives; owns the key's replay window."""
 
-    __slots__ = ("_connection_id", "_decrypt", "_direction", "_first", "_sealed", "cipher", "drops", "window")
+    __slots__ = ("_connection_id", "_decrypt", "_direction", "_first", "_sealed", "drops", "window")
 
     def __init__(
         self,
@@ -198,9 +191,8 @@ class Opener:
     ) -> None:
         """`direction` is the way that the packets travel: the same value as in the peer's `Sealer`."""
         self.drops = DropCounters() if drops is None else drops
-        self.cipher = _cipher(key, suite)
         self.window = ReplayWindow()
-        self._decrypt = self.cipher.decrypt
+        self._decrypt = make_cipher(key, suite).decrypt
         self._connection_id = connection_id
         self._direction = _DIRECTIONS[direction]
         self._first = -1
@@ -210,10 +202,6 @@ class Opener:
     def highest(self) -> int:
         """The highest sequence accepted so far; 0 before the first."""
         return self.window.highest
-
-    def sealed(self, type: DatagramType) -> bytes:
-        """The additional data of all datagrams of a type."""
-        return _prefix(type, self._connection_id) + self._direction
 
     def open(self, packet: bytes | memoryview) -> tuple[DatagramType, int, bytes] | None:
         """Type, whole sequence and plaintext of a genuine new datagram; None (counted in `drops`) for any
@@ -248,7 +236,8 @@ class Opener:
         return type, sequence, plaintext
 
 
-def _cipher(key: bytes, suite: Suite) -> AESGCM | ChaCha20Poly1305:
+def make_cipher(key: bytes, suite: Suite) -> AESGCM | ChaCha20Poly1305:
+    """The cipher of a suite under a key of KEY_SIZE bytes."""
     if len(key) != KEY_SIZE:
         raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(key)}")
     return AESGCM(key) if suite is Suite.AES_256_GCM else ChaCha20Poly1305(key)

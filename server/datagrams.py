@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 import trio
 
 from netcode.control import realtime_bytes
 from netcode.mmsg import make_batch
+from netcode.packed import Packed
 from netcode.seal import DatagramType
 from netcode.server_end import Channel
 from netcode.session import SessionTable
@@ -76,28 +76,23 @@ class Datagrams:
         slots, plaintexts = frames.slots, frames.plaintexts
         here = ends.connection[slots] == frames.connections
         if not here.all():
-            slots, plaintexts = slots[here], _some(plaintexts, here)
+            slots, plaintexts = slots[here], plaintexts[here]
         self._metrics.frames_sent += len(slots)
-        sizes = np.fromiter(map(len, plaintexts), np.intp, len(plaintexts))
-        fits = ends.by_datagram(slots, sizes, now)
+        fits = ends.by_datagram(slots, plaintexts.sizes, now)
         if not fits.all():
-            self._send_over_control(slots[~fits], _some(plaintexts, ~fits))
-            slots, plaintexts = slots[fits], _some(plaintexts, fits)
+            self._send_over_control(slots[~fits], plaintexts[~fits])
+            slots, plaintexts = slots[fits], plaintexts[fits]
         for at in range(0, len(slots), SENT_MAX):
             part = slots[at : at + SENT_MAX]
-            packets, sizes = ends.seal_frames(part, plaintexts[at : at + SENT_MAX], now)
-            sent = self._outbox.put(self._socket, packets, sizes, ends.path[part])
+            datagrams = ends.seal_frames(part, plaintexts[at : at + SENT_MAX])
+            sent = self._outbox.put(self._socket, datagrams, ends.path[part])
             self._metrics.frames_dropped += len(part) - sent
 
-    def _send_over_control(self, slots: np.ndarray, frames: Sequence[bytes]) -> None:
+    def _send_over_control(self, slots: np.ndarray, frames: Packed) -> None:
         ends = self.ends
         self._metrics.frames_too_large += int(np.count_nonzero(ends.channel[slots] == Channel.DATAGRAM))
-        for slot, frame in zip(slots.tolist(), frames, strict=True):
+        for slot, frame in zip(slots.tolist(), frames.strings(), strict=True):
             ends.owners[slot].link.write(realtime_bytes(_CONTROL_FRAME + frame))
-
-
-def _some(frames: Sequence[bytes], which: np.ndarray) -> list[bytes]:
-    return [frame for frame, wanted in zip(frames, which.tolist(), strict=True) if wanted]
 
 
 def grow_buffers(sock: socket.socket) -> int:

@@ -156,6 +156,7 @@ class Host:
             if services.journal.wanted:
                 outcome.records.append(stage.record(rooms, ticks, commands, result))
         append = services.journal.begin(outcome.records)
+        now = trio.current_time()
         for stage, commands, result in made:
             self._metrics.inputs_applied += len(commands.inputs)
             outcome.results.extend(result.results)
@@ -168,7 +169,7 @@ class Host:
             for room in result.closed:
                 self._closed(stage, room, outcome)
             self._close_unseen(outcome)
-            if (frames := stage.frames(self._datagrams.ends)) is not None:
+            if (frames := stage.frames(self._datagrams.ends, now)) is not None:
                 outcome.frames.append(frames)
             for room, target in result.handed:
                 self._stop(stage, room, target, outcome)

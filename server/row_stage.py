@@ -17,12 +17,13 @@ from netcode.errors import ErrorCode, ProtocolError
 from netcode.frame import FrameEncoder, Readers
 from netcode.inputs import HEADER as INPUT_HEADER
 from netcode.inputs import InputQueues, check_input_packet
+from netcode.packed import packed
 from netcode.server_end import Channel
 from netcode.session import Session
 from server.stage import COMMANDS_A_TICK, Frames, Occupant, Stage
 
 REWIND_MAX_S = 0.25
-_NO_FRAMES = Frames(np.zeros(0, np.intp), np.zeros(0, np.uint64), [])
+_NO_FRAMES = Frames(np.zeros(0, np.intp), np.zeros(0, np.uint64), packed([]))
 
 
 @attrs.define(eq=False)
@@ -37,7 +38,7 @@ class RowOccupant(Occupant):
         if self.away or (len(packet) >= INPUT_HEADER.size and packet[1] != self.stream):
             return  # late, of an earlier seat or connection, perhaps of a game with other inputs
         check_input_packet(packet, self.stage.queues.input_bytes)
-        self.stage.queues.put([self.place], [packet])
+        self.stage.queues.put_one(self.place, packet)
 
     def act(self, seq: int, data: bytes) -> None:
         """Rooms of rows take no acts."""
@@ -121,7 +122,7 @@ class RowStage(Stage):
         """The seat, with all that is needed to send inputs and to read frames."""
         return self._seated_message(occupant, ref, resumed, missed, inputs=self._inputs_told, view=self._view_told)
 
-    def frames(self, ends: ServerEnds) -> Frames:
+    def frames(self, ends: ServerEnds, now: float) -> Frames:
         """A frame for every player who can get one, in one pass."""
         self.encoder.push()
         self._place()
@@ -137,6 +138,7 @@ class RowStage(Stage):
             self._streams[places],
             self._epochs[places],
             self.queues.waiting[places],
+            ends.acks(slots, now),
         )
         return Frames(slots, ends.connection[slots], self.encoder.encode(readers))
 

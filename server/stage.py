@@ -25,6 +25,7 @@ from game.commands import Command, Quarantine, TickCommands, encode_commands
 from netcode import messages
 from netcode.control import message_bytes
 from netcode.ends import ServerEnds
+from netcode.packed import Packed
 from netcode.session import Session
 
 COMMANDS_MAX = 4096
@@ -69,7 +70,7 @@ class Frames:
     slots: np.ndarray
     """Of their ends (`netcode.ends`), all different, and the connection ids that these had."""
     connections: np.ndarray
-    plaintexts: list[bytes]
+    plaintexts: Packed
 
 
 class Stage(ABC):
@@ -156,7 +157,7 @@ class Stage(ABC):
         """Events that a player who was away has missed."""
         return events_bytes(occupant.room, events)
 
-    def frames(self, ends: ServerEnds) -> Frames | None:
+    def frames(self, ends: ServerEnds, now: float) -> Frames | None:
         """A frame for every player who can get one, in one pass; None where there are no frames."""
         return None
 

@@ -95,7 +95,7 @@ def measure(rooms: int, seconds: float, tick_hz: int, ack_ticks: int, seed: int)
         begun = clock()
         encoder.push()
         baselines = np.full(len(players), tick - ack_ticks if tick > ack_ticks + 1 else -1)
-        plain = encoder.encode(Readers(row_of, seat_of, baselines, stream, zeros, zeros))
+        plain = encoder.encode(Readers(row_of, seat_of, baselines, stream, zeros, zeros)).strings()
         encoded = clock()
         packets = [sealer.seal(DatagramType.FRAME, data) for sealer, data in zip(sealers, plain, strict=True)]
         sealed = clock()

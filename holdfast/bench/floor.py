@@ -148,9 +148,11 @@ class _ServerSide:
     def __init__(self, sock: socket.socket, inbox: Batch, outbox: Batch, to: np.ndarray, out_bytes: int) -> None:
         import numpy as np
 
+        from netcode.packed import rows
+
         self._socket, self._inbox, self._outbox = sock, inbox, outbox
-        self._to, self._bytes = to, out_bytes
-        self._data, self._sizes = np.zeros(len(to) * out_bytes, np.uint8), np.full(len(to), out_bytes, np.intp)
+        self._to = to
+        self._frames = rows(np.zeros((len(to), out_bytes), np.uint8))
         self.forget()
 
     def forget(self) -> None:
@@ -174,8 +176,8 @@ class _ServerSide:
                 self.receive_s += clock() - begun_s
             begun_s = clock()
             for at in range(0, len(self._to), SENT_MAX):
-                to, sizes = self._to[at : at + SENT_MAX], self._sizes[at : at + SENT_MAX]
-                self.sent += self._outbox.put(self._socket, self._data[at * self._bytes :], sizes, to)
+                part = slice(at, at + SENT_MAX)
+                self.sent += self._outbox.put(self._socket, self._frames[part], self._to[part])
             self.send_s += clock() - begun_s
 
 

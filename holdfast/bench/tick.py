@@ -185,6 +185,8 @@ def _watch(watch: Stopwatch, house: Any, journal: Any) -> None:
 
 def _play(house: Any, journal: Any, ticks: int) -> None:
     """Ticks as `server.host` makes them, all rooms in one stage."""
+    import trio
+
     stage = house.stage
     for _ in range(ticks):
         house.say()
@@ -193,7 +195,7 @@ def _play(house: Any, journal: Any, ticks: int) -> None:
         commands = stage.collect()
         result = stage.step(commands)
         journal.begin([stage.record(rooms, before, commands, result)])
-        house.datagrams.send_frames(stage.frames(house.datagrams.ends))
+        house.datagrams.send_frames(stage.frames(house.datagrams.ends, trio.current_time()))
         house.hear()
 
 

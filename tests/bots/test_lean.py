@@ -19,6 +19,7 @@ from bots.swarm import Swarm
 from netcode.acks import AckTracker
 from netcode.frame import ACKS, HAS_ACKS, HEADER
 from netcode.inputs import QUEUED_MAX
+from netcode.packed import Packed
 from netcode.play import Play
 from netcode.realtime import ClientEnd
 from netcode.received import Received
@@ -107,10 +108,8 @@ class Wire:
         self.sent += zip(addresses, packets, strict=True)
         return len(packets)
 
-    def put(self, sock: socket.socket, data: np.ndarray, sizes: np.ndarray, words: np.ndarray) -> int:
-        blob, ends = data.tobytes(), np.cumsum(sizes).tolist()
-        packets = [blob[end - size : end] for size, end in zip(sizes.tolist(), ends, strict=True)]
-        return self.send(sock, packets, [address.tobytes()[:16] for address in words])
+    def put(self, sock: socket.socket, packets: Packed, words: np.ndarray) -> int:
+        return self.send(sock, packets.strings(), [address.tobytes()[:16] for address in words])
 
 
 class Herd:

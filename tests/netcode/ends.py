@@ -12,7 +12,8 @@ from game.batch import Batch
 from game.commands import Join, TickCommands
 from game.rows import Rows
 from netcode.ends import ServerEnds
-from netcode.frame import FrameDecoder, FrameEncoder, Readers
+from netcode.frame import ACKS, HAS_ACKS, HEADER, FrameDecoder, FrameEncoder, Readers
+from netcode.packed import packed
 from netcode.realtime import ClientEnd
 from netcode.seal import DropCounters, Suite
 from netcode.server_end import SLOT_BITS, Channel, ServerEnd
@@ -83,7 +84,7 @@ class Watched:
         seats = np.array([seat for _, seat, _ in readers], np.int64)
         baselines = np.array([baseline for _, _, baseline in readers], np.int64)
         several = {name: zeros + fields.get(name, 0) for name in ("streams", "epochs", "depths")}
-        return self.encoder.encode(Readers(rows, seats, baselines, **several))
+        return self.encoder.encode(Readers(rows, seats, baselines, **several)).strings()
 
     def decoder(self, room: str, **fields: Any) -> FrameDecoder:
         """A client that was seated at the room's present tick."""
@@ -116,10 +117,18 @@ def live_path(server: ServerEnd, now: float) -> bytes | None:
 
 
 def seal_frame(server: ServerEnd, frame: bytes, now: float) -> bytes:
-    """The datagram for one frame."""
-    datagrams, sizes = server.ends.seal_frames(np.array([server.slot]), [frame], now)
-    assert sizes.tolist() == [len(datagrams)]
-    return datagrams.tobytes()
+    """The datagram for one frame, with acknowledgements when their turn has come."""
+    slots = np.array([server.slot])
+    server.channel = Channel.DATAGRAM
+    if (acks := server.ends.acks(slots, now).string(0)) != b"":
+        frame = with_acks(frame, ACKS.unpack(acks))
+    (datagram,) = server.ends.seal_frames(slots, packed([frame])).strings()
+    return datagram
+
+
+def with_acks(frame: bytes, ack: tuple[int, int]) -> bytes:
+    """The same frame, carrying acknowledgements of the client's datagrams."""
+    return bytes([frame[0] | HAS_ACKS]) + frame[1 : HEADER.size] + ACKS.pack(*ack) + frame[HEADER.size :]
 
 
 def prove(client: ClientEnd, server: ServerEnd, address: bytes = HOME, now: float = 0.0) -> None:

@@ -62,7 +62,7 @@ class OneQueue:
         """Packets that came between two ticks; how many inputs were new."""
         before = len(self)
         for packet in packets:
-            self.queues.put([self.place], [packet])
+            self.queues.put_one(self.place, packet)
         self.malformed = self.queues.take_in(np.full(len(self.queues.waiting), self.tick, np.int64))
         return len(self) - before
 

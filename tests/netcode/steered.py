@@ -12,9 +12,10 @@ from statistics import mean, median
 
 import attrs
 
-from netcode.frame import HEADER, with_acks
+from netcode.frame import HEADER
 from netcode.messages import Seated
 from netcode.play import Play
+from tests.netcode.ends import with_acks
 from tests.netcode.queue import OneQueue
 
 TIMER_LATE_S = 0.001

@@ -12,10 +12,9 @@ import trio
 from netcode import messages
 from netcode.client import connect
 from netcode.ends import ServerEnds
-from netcode.frame import with_acks
 from netcode.seal import DropCounters, Suite
 from netcode.server_end import SLOT_BITS, ServerEnd
-from tests.netcode.ends import ack_of, seal_frame
+from tests.netcode.ends import ack_of, seal_frame, with_acks
 from tests.netcode.queue import InputPacket, parse_input_packet
 from tests.netcode.scripted import HANG_S, HOST, INPUT_BYTES, WELCOME, Stage, frame, listening, seated
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netcode.ends import ACKS_EVERY, PATH_IDLE_S, ServerEnds
-from netcode.frame import ACKS, HAS_ACKS
+from netcode.ends import ACKS_EVERY, ACKS_EVERY_S, PATH_IDLE_S, Opened, ServerEnds
+from netcode.frame import ACKS
 from netcode.mmsg import address_token
+from netcode.packed import packed
 from netcode.realtime import ClientEnd
 from netcode.received import Received
-from netcode.seal import PAYLOAD_MAX, SEQUENCE_MAX, DatagramType, DropCounters, Suite
+from netcode.seal import PLAINTEXT_MAX, SEQUENCE_MAX, DatagramType, DropCounters, Suite
 from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
 from tests.netcode.ends import KEY_DOWN, KEY_UP, PATH_KEY, ack_of, prove
 
@@ -57,6 +58,15 @@ class Many:
         ]  # fmt: skip
 
 
+def heard(opened: Opened) -> list[tuple[int, bytes]]:
+    """Slots and input packets."""
+    return [pair for slots, packets in opened.inputs for pair in zip(slots.tolist(), packets.strings(), strict=True)]
+
+
+def packets_of(opened: Opened) -> list[bytes]:
+    return [packet for _, packet in heard(opened)]
+
+
 def came(*packets: tuple[bytes, bytes]) -> Received:
     """Datagrams with their addresses, as a batch."""
     data = np.zeros((len(packets), 1280), np.uint8)
@@ -73,7 +83,7 @@ def test_inputs_of_many_are_opened_in_one_pass(suite: Suite) -> None:
     sent = [(c.seal_input(b"input %d" % n, 1.0), many.addresses[n]) for n, c in enumerate(many.clients)]
     random.Random(1).shuffle(sent)
     opened = many.ends.receive(came(*sent), 1.0)
-    assert {many.ends.owners[slot]: packet for slot, packet in zip(opened.slots, opened.packets, strict=True)} == {
+    assert {many.ends.owners[slot]: packet for slot, packet in heard(opened)} == {
         n: b"input %d" % n for n in range(300)
     }
     assert opened.replies == []
@@ -111,13 +121,13 @@ def test_a_batch_does_what_its_datagrams_do_one_by_one(data: st.DataObject) -> N
         sent = [(packet, AWAY if away and n == 0 else batched.addresses[who]) for n, (who, packet) in enumerate(order)]
         now += 0.05
         opened = batched.ends.receive(came(*sent), now)
-        heard: list[tuple[int, bytes]] = []
+        singly: list[tuple[int, bytes]] = []
         replies = []
         for one in sent:
             single = alone.ends.receive(came(one), now)
-            heard += zip(single.slots, single.packets, strict=True)
+            singly += heard(single)
             replies += single.replies
-        assert sorted(zip(opened.slots, opened.packets, strict=True)) == sorted(heard)
+        assert sorted(heard(opened)) == sorted(singly)
         assert sorted(len(reply) for reply, _ in opened.replies) == sorted(len(reply) for reply, _ in replies)
         assert batched.state() == alone.state()
     assert batched.ends.drops == alone.ends.drops
@@ -135,7 +145,7 @@ def test_each_datagram_is_taken_once_however_it_comes(leaps: list[int], seed: in
     taken: list[bytes] = []
     for packet in packets:
         for one in [packet, chance.choice(packets), packet]:
-            taken += many.ends.receive(came((one, many.addresses[0])), 5.0 + len(taken)).packets
+            taken += packets_of(many.ends.receive(came((one, many.addresses[0])), 5.0 + len(taken)))
     assert len(taken) == len(set(taken))
 
 
@@ -162,19 +172,19 @@ def test_strangers_and_closed_ends_are_nobodys() -> None:
     nobody = ClientEnd(0, KEY_UP, KEY_DOWN).seal_input(b"x", 1.0)
     other = ClientEnd(many.servers[0].connection ^ 1 << 40, KEY_UP, KEY_DOWN).seal_input(b"x", 1.0)
     opened = many.ends.receive(came(*((p, HOME) for p in (gone, far, nobody, other, b"", b"short"))), 1.0)
-    assert (opened.slots, opened.replies, many.ends.drops.unknown) == ([], [], 6)
+    assert (heard(opened), opened.replies, many.ends.drops.unknown) == ([], [], 6)
 
     again = ServerEnd(9 << SLOT_BITS, KEY_UP, KEY_DOWN, PATH_KEY, Suite.AES_256_GCM)
     many.ends.open(again, "new")
     assert again.connection & (1 << SLOT_BITS) - 1 == many.clients[1].connection & (1 << SLOT_BITS) - 1
-    assert many.ends.receive(came((gone, many.addresses[1])), 1.0).slots == []
+    assert heard(many.ends.receive(came((gone, many.addresses[1])), 1.0)) == []
     assert (again.path, again.heard_at, again.channel) == (None, float("-inf"), Channel.UNKNOWN)
 
 
 def test_inputs_from_elsewhere_are_used_and_challenged() -> None:
     many = Many.of(1)
     opened = many.ends.receive(came((many.clients[0].seal_input(b"roaming", 9.0), AWAY)), 9.0)
-    assert (opened.packets, [address for _, address in opened.replies]) == ([b"roaming"], [AWAY])
+    assert (packets_of(opened), [address for _, address in opened.replies]) == ([b"roaming"], [AWAY])
     assert many.servers[0].path == many.addresses[0]
 
 
@@ -183,43 +193,48 @@ def test_ipv6_paths_are_proven_and_compared_whole() -> None:
     prove(many.clients[0], many.servers[0], V6)
     assert many.servers[0].path == V6
     opened = many.ends.receive(came((many.clients[0].seal_input(b"six", 1.0), V6)), 1.0)
-    assert (opened.packets, opened.replies) == ([b"six"], [])
+    assert (packets_of(opened), opened.replies) == ([b"six"], [])
     near = V6[:-5] + bytes([V6[-5] ^ 1]) + V6[-4:]
     opened = many.ends.receive(came((many.clients[0].seal_input(b"near", 2.0), near)), 2.0)
-    assert (opened.packets, len(opened.replies)) == ([b"near"], 1)
+    assert (packets_of(opened), len(opened.replies)) == ([b"near"], 1)
     assert int.from_bytes(V6[:2], "little") == socket.AF_INET6
 
 
 def test_one_who_floods_is_cut_and_the_others_are_not() -> None:
     many = Many.of(2)
-    heard = 0
+    good = 0
     for number in range(400):
         packets = [(many.clients[0].seal_input(b"flood", 1.0), many.addresses[0])]
         if number % 40 == 0:
             packets.append((many.clients[1].seal_input(b"good", 1.0), many.addresses[1]))
         opened = many.ends.receive(came(*packets), 1.0)
-        heard += opened.slots.count(many.servers[1].slot)
-    assert heard == 10
+        good += [slot for slot, _ in heard(opened)].count(many.servers[1].slot)
+    assert good == 10
     assert abs(many.ends.drops.excess - (400 - PACKETS_BURST)) <= 1  # rounding
 
 
 def test_a_ticks_frames_are_sealed_for_their_readers_alone() -> None:
     many = Many.of(20)
     slots = np.array([server.slot for server in many.servers])
-    frames = [bytes(9) + bytes([number]) * number for number in range(20)]
-    for tick in range(1, 2 * ACKS_EVERY + 1):
-        datagrams, sizes = many.ends.seal_frames(slots, frames, 1.0)
-        at = 0
-        for client, frame, size in zip(many.clients, frames, sizes.tolist(), strict=True):
-            packet = datagrams[at : at + size].tobytes()
-            at += size
-            plain, _ = client.receive(packet, 1.0)
-            assert plain is not None
-            acked = plain[0] & HAS_ACKS
-            assert bool(acked) == (tick % ACKS_EVERY == 0)
-            assert plain[9 + ACKS.size * acked :] == frame[9:]
-            assert client.receive(packet, 1.0) == (None, None)
-        assert at == len(datagrams)
+    frames = packed([bytes([number]) * number for number in range(20)])
+    datagrams = many.ends.seal_frames(slots, frames).strings()
+    for client, frame, datagram in zip(many.clients, frames.strings(), datagrams, strict=True):
+        assert client.receive(datagram, 1.0) == (frame, None)
+        assert client.receive(datagram, 1.0) == (None, None)
+
+
+def test_every_so_many_frames_say_what_came() -> None:
+    many = Many.of(3)
+    slots = np.array([server.slot for server in many.servers])
+    many.servers[0].channel = many.servers[1].channel = Channel.DATAGRAM
+    told = [many.ends.acks(slots, 1.0 + number / 1000).strings() for number in range(2 * ACKS_EVERY)]
+    assert [number for number, acks in enumerate(told) if acks[0]] == [ACKS_EVERY - 1, 2 * ACKS_EVERY - 1]
+    for acks in told:
+        assert acks[0] == acks[1]
+        assert acks[0] in (b"", ACKS.pack(*ack_of(many.servers[0])))
+        assert acks[2] == b""  # its frames go over the control channel
+    many.ends.acks(slots, 2.0)
+    assert many.ends.acks(slots, 2.0 + ACKS_EVERY_S + 0.01).strings()[0]
 
 
 def test_who_gets_frames_by_datagram() -> None:
@@ -236,7 +251,7 @@ def test_who_gets_frames_by_datagram() -> None:
     now = 1.0 + PATH_IDLE_S + 0.1
     assert many.ends.by_datagram(slots, np.full(5, 80), now).tolist() == [True, False, False, False, False]
     assert silent.path is None
-    assert not many.ends.by_datagram(slots[:1], np.array([PAYLOAD_MAX - 27]), now)[0]
+    assert not many.ends.by_datagram(slots[:1], np.array([PLAINTEXT_MAX + 1]), now)[0]
 
 
 def test_more_sessions_than_there_is_room_for_at_first() -> None:

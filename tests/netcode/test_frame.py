@@ -8,8 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from netcode.errors import BadFrame
-from netcode.frame import ACKS, BASELINES_MAX, HEADER, Frame, FrameDecoder, with_acks
-from tests.netcode.ends import BadLink, Watched
+from netcode.frame import ACKS, BASELINES_MAX, HEADER, Frame, FrameDecoder
+from tests.netcode.ends import BadLink, Watched, with_acks
 
 
 def age_of(frame: bytes) -> int:

@@ -253,14 +253,14 @@ def test_places_do_not_touch_each_other_and_are_given_again() -> None:
         queues.begin(place, 100 * number, 0)
     assert len(set(places)) == 40
     for number, place in enumerate(places):
-        queues.put([place], [packet(100 * number + 1 + number % 3, 1 + number % 3)])
+        queues.put_one(place, packet(100 * number + 1 + number % 3, 1 + number % 3))
     queues.begin(places[7], 5000, 0)  # another connection of that seat: what came before is not its own
     queues.take_in(np.zeros(len(queues.waiting), np.int64))
     which, seqs, _, data = queues.take(np.array(places))
     assert which.tolist() == [number for number in range(40) if number != 7]
     assert seqs.tolist() == [100 * number + 1 for number in which.tolist()]
     assert [one.tobytes() for one in data] == [packed(seq) for seq in seqs.tolist()]
-    queues.put([places[3]], [packet(9999, 1)])
+    queues.put_one(places[3], packet(9999, 1))
     queues.close(places[3])
     queues.take_in(np.zeros(len(queues.waiting), np.int64))
     assert queues.open() == places[3]
@@ -273,11 +273,11 @@ def test_packets_that_are_too_many_to_be_kept_come_again() -> None:
     queues.begin(early, 0, 0)
     queues.begin(late, 0, 0)
     for _ in range(PACKETS_MAX // 2):
-        queues.put([early], [packet(1, 1)])
+        queues.put_one(early, packet(1, 1))
     for _ in range(PACKETS_MAX // 2):
-        queues.put([late], [packet(1, 1)])
+        queues.put_one(late, packet(1, 1))
     queues.begin(late, 7, 0)
-    queues.put([late], [packet(8, 1)])
+    queues.put_one(late, packet(8, 1))
     queues.take_in(np.zeros(len(queues.waiting), np.int64))
     assert (queues.waiting[early], queues.waiting[late]) == (0, 1)
     assert queues.take(np.array([late]))[1].tolist() == [8]

@@ -77,7 +77,7 @@ class Room:
         self.encoder.push()
         zero = np.zeros(1, np.int64)
         data = self.encoder.encode(Readers(zero, zero + self.seat, zero - 1, zero, zero, zero))
-        frame = self.decoder.receive(data[0])
+        frame = self.decoder.receive(data.string(0))
         assert frame is not None
         return frame
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from netcode.packed import packed
 from netcode.realtime import ClientEnd
 from netcode.server_end import Channel
 from netcode.session import Session, SessionTable
@@ -119,4 +120,4 @@ async def test_a_flood_lets_others_run(pair: Pair) -> None:
 def frame_for(pair: Pair, plaintext: bytes) -> Frames:
     """One frame for the session."""
     end = pair.session.end
-    return Frames(np.array([end.slot]), np.array([end.connection], np.uint64), [plaintext])
+    return Frames(np.array([end.slot]), np.array([end.connection], np.uint64), packed([plaintext]))

@@ -28,13 +28,14 @@ from netcode import messages
 from netcode.acts import ActWindow
 from netcode.control import message_bytes
 from netcode.errors import BadFrame, ErrorCode
-from netcode.frame import Frame, FrameDecoder, FrameEncoder, Readers, with_acks
+from netcode.frame import Frame, FrameDecoder, FrameEncoder, Readers
 from netcode.inputs import InputWindow
 from netcode.interpolate import Interpolator, Playhead
 from netcode.predict import Predictor
 from netcode.sequence import widen
 from netcode.steering import Steering
 from netcode.timesync import TickClock
+from tests.netcode.ends import with_acks
 
 SEED = 20
 LAG = 3
@@ -274,7 +275,7 @@ def _play(game: Arena) -> dict[str, Any]:
             epoch, baseline = 256, -1  # its low byte is smaller
         one = np.zeros(1, np.int64)
         readers = Readers(one, one + seat, one + baseline, one + 9, one + epoch % 256, one + len(under_way))
-        data = encoder.encode(readers)[0]
+        data = encoder.encode(readers).string(0)
         if step % 8 == 0:
             data = with_acks(data, (step, 0xFFFFFFFF))
         sent = {"wanted": list(wanted.values()), "seq": last}
@@ -395,7 +396,7 @@ def broken() -> Any:
     batch.step(TickCommands(np.zeros(0, batch.input_record), (Join("r", "a", "", "j"),)))
     encoder.push()
     one = np.zeros(1, np.int64)
-    whole = encoder.encode(Readers(one, one, one - 1, one, one, one))[0]
+    whole = encoder.encode(Readers(one, one, one - 1, one, one, one)).string(0)
     cases = []
     for _ in range(300):
         data = bytearray(whole)

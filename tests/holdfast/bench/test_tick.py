@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from game.arena import Arena
 from holdfast.bench.full_house import FullHouse
@@ -74,7 +75,7 @@ async def test_every_input_of_a_full_house_is_applied_and_every_frame_comes(hous
         commands = stage.collect()
         assert len(commands.inputs) == 12
         stage.step(commands)
-        frames = stage.frames(house.datagrams.ends)
+        frames = stage.frames(house.datagrams.ends, trio.current_time())
         assert frames is not None
         house.datagrams.send_frames(frames)
         house.hear()
