@@ -1,6 +1,6 @@
 """The bots of one process, through the phases of a run.
 
-    log in (64 at a time) ─► a room for every R bots ─► all play ─► window of S seconds
+    log in (64 at a time, or so many a second) ─► a room for every R bots ─► all play ─► window of S seconds
       ─► no new inputs, ≤ 2 s of waiting for acknowledgements ─► leave, with the server's books ─► Tally
 
 A bot that fails is counted by the kind of its error and the others go on. All the while a heartbeat measures how late
@@ -28,7 +28,7 @@ from netcode.conditions import Conditions
 from netcode.errors import NetcodeError, ProtocolError
 
 LOGINS_MAX = 64
-"""Bots that log in at the same time."""
+"""Bots that log in at the same time, unless so many a second do."""
 PREDICTING_MAX = 4
 """Full bots of a process that predict their own moves: it costs them 0.1 ms a frame."""
 SETTLE_S = 2.0
@@ -59,6 +59,8 @@ class Plan:
     options: dict[str, str] = attrs.field(factory=dict)
     link: str = ""
     """Conditions of the link, as `Conditions.parse` takes them."""
+    join_per_s: float = 0.0
+    """Bots that come in a second, whatever becomes of those before them; 0: LOGINS_MAX at a time."""
     first: int = 0
     """Number of the first player: processes share the players, whole rooms each."""
 
@@ -77,7 +79,13 @@ class Plan:
         processes = min(processes, rooms)
         cuts = [rooms * i // processes * self.rooms_of for i in range(processes)] + [self.players]
         return [
-            attrs.evolve(self, first=self.first + start, players=end - start) for start, end in itertools.pairwise(cuts)
+            attrs.evolve(
+                self,
+                first=self.first + start,
+                players=end - start,
+                join_per_s=self.join_per_s * (end - start) / self.players,
+            )
+            for start, end in itertools.pairwise(cuts)
         ]
 
 
@@ -110,9 +118,12 @@ class Crew:
         self.after: dict[str, Any] | None = None
         """The server's own figures at the two ends of the window, when it tells them."""
         self.measured_s = 0.0
+        self.joining_s = 0.0
+        """From the first bot's start until all played, or had failed."""
+        self._began_at = 0.0
         self._swarm = Swarm(Conditions.parse(plan.link) if plan.link else None)
         self._rooms: dict[int, _RoomSlot] = {}
-        self._logins = trio.CapacityLimiter(LOGINS_MAX)
+        self._logins = trio.CapacityLimiter(plan.players if plan.join_per_s else LOGINS_MAX)
         self._waiting = plan.players
         self._leave = trio.Event()
         self._measuring = False
@@ -135,6 +146,7 @@ class Crew:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._swarm.run)
             nursery.start_soon(self._heartbeat)
+            self._began_at = trio.current_time()
             async with trio.open_nursery() as lives:
                 for bot in self.bots:
                     lives.start_soon(self._life, bot)
@@ -174,11 +186,15 @@ class Crew:
         self._leave.set()
 
     async def _life(self, bot: Bot) -> None:
-        entered = False
+        entered, per_s = False, self.plan.join_per_s
+        due = self._began_at + (bot.who.player - self.plan.first) / per_s if per_s else 0.0
+        await trio.sleep_until(due)
         await self._logins.acquire_on_behalf_of(bot)
+        due = due or trio.current_time()
         try:
             async with bot.session():
                 await self._take_seat(bot)
+                self.tally.joins.add((trio.current_time() - due) * 1000.0)
                 self._logins.release_on_behalf_of(bot)
                 await self._first_frame(bot)
                 entered = True
@@ -224,6 +240,7 @@ class Crew:
     def _entered(self) -> None:
         self._waiting -= 1
         if not self._waiting:
+            self.joining_s = trio.current_time() - self._began_at
             self.ready.set()
 
     async def _stats(self, window_s: int) -> dict[str, Any] | None:

@@ -159,6 +159,8 @@ class Tally:
     rtt: Histogram = attrs.field(factory=Histogram)
     late: Histogram = attrs.field(factory=Histogram)
     """How late the bots' own loop was."""
+    joins: Histogram = attrs.field(factory=Histogram)
+    """From when a bot was to come until it had its seat."""
     corrections: Histogram = attrs.field(factory=Histogram)
 
     def add(self, series: PlayerSeries, *, full: bool) -> None:
@@ -224,7 +226,7 @@ class Tally:
 
 _SUMS = ("players", "full_clients", "rooms", "frames", "packets", "frame_bytes", "sent", "acknowledged", "lost",
          "duplicated", "reconnects", "fallbacks", "datagrams", "predicting", "compared", "cpu_s", "idle")  # fmt: skip
-_HISTOGRAMS = ("gaps", "rtt", "late", "corrections")
+_HISTOGRAMS = ("gaps", "rtt", "late", "joins", "corrections")
 
 
 def report(
@@ -242,9 +244,10 @@ def report(
     0. `frame_interval_ms`: between the arrivals of frames with increasing ticks at one client. `input_rtt_ms`: from
     an input's first sending to the frame that acknowledges it. `bytes_per_frame`: mean UDP payload (tcp: of the
     realtime packet, without framing and TLS). `inputs` count from joining to leaving. `link`: the conditions that the
-    bots put on their link. `udp_share`: of the frames in the window, those that came by datagram; `fallbacks`: how
-    often a bot moved to the control channel because datagrams did not pass, `reconnects`: how often one resumed its
-    session. `generator_cpu_us_per_frame`: CPU time of the bots' own processes in the window, for each
+    bots put on their link. `join_ms`: from when a bot was to come until it had its seat. `udp_share`: of the frames in
+    the window, those that came by datagram; `fallbacks`: how often a bot moved to the control channel because
+    datagrams did not pass, `reconnects`: how often one resumed its session. `generator_cpu_us_per_frame`: CPU time of
+    the bots' own processes in the window, for each
     frame that came (and the input that went with it).
     `corrections`: of the few bots that predict (`predicting`), how far the server's word was from the
     prediction, in world units, over those of the `compared` frames that differed at all (`count`). What is not known
@@ -272,6 +275,11 @@ def report(
             "worst_client_p99": _short(tally.worst_gap_p99_ms),
         },
         "input_rtt_ms": {"p50": _short(tally.rtt.percentile(0.50)), "p99": _short(tally.rtt.percentile(0.99))},
+        "join_ms": {
+            "p50": _short(tally.joins.percentile(0.50)),
+            "p99": _short(tally.joins.percentile(0.99)),
+            "max": _short(tally.joins.max_ms if tally.joins.count() else None),
+        },
         "bytes_per_frame": _short(tally.frame_bytes / tally.packets if tally.packets else None),
         "inputs": {name: getattr(tally, name) for name in ("sent", "acknowledged", "lost", "duplicated")},
         "udp_share": _short(tally.datagrams / tally.packets if tally.packets else None),

@@ -2,7 +2,7 @@
 
     parent ── argv: plan ──► child (python -m bots.run)
            ◄─ {"ready": n} ─      all of its bots play (or have failed)
-           ── "go" ─────────►      when every child is ready
+           ── "go" ─────────►      when every child is ready (a second one ends the window before its time)
            ◄─ {"frames": n} ─      a few times a second
            ◄─ {"tally": …} ──      when its bots have left
 
@@ -228,6 +228,8 @@ async def child_main(told: dict[str, Any]) -> None:
 
         async def listen() -> None:
             async for _ in Lines(into):
+                if crew.go.is_set():
+                    crew.enough.set()
                 crew.go.set()
             nursery.cancel_scope.cancel()
 
@@ -237,7 +239,7 @@ async def child_main(told: dict[str, Any]) -> None:
                 await say(playing=len(crew.playing), frames=crew.frames)
                 if crew.ready.is_set() and not told_ready:
                     told_ready = True
-                    await say(ready=True)
+                    await say(ready=True, joining_s=crew.joining_s)
                 await trio.sleep(PROGRESS_S if told_ready else 0.05)
 
         nursery.start_soon(listen)

@@ -58,6 +58,13 @@ FEW = 0.05
     help=f"Part of the bots that decode and check all they see.  [default: 1 up to {FULL_UP_TO} players, {FEW} above; "
     "with --link half as many]",
 )
+@click.option(
+    "--join-per-s",
+    type=click.FloatRange(0, 100_000),
+    default=0.0,
+    metavar="N",
+    help="Bots that come in a second.  [default: 64 at a time]",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Who the bots are, and what they decide.")
 @click.option("--trust", default=None, metavar="FILE|sha256:HEX", help="Certificate to trust, not on loopback.")
 @click.option("--json", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write the report here.")
@@ -75,6 +82,7 @@ def bots(
     options: tuple[str, ...],
     processes: int,
     full_share: float | None,
+    join_per_s: float,
     seed: int,
     trust: str | None,
     file: Path | None,
@@ -118,6 +126,7 @@ def bots(
         game=game,
         options=pairs(options),
         link=conditions_of_link,
+        join_per_s=join_per_s,
     )
     return _run(plan, processes, file, conditions)
 
@@ -222,6 +231,7 @@ def _print_table(result: dict[str, Any], tally: Tally) -> None:
     table.add_row("input → frame, ms", _several(rtt, ("p50", "p99")))
     table.add_row("bytes a frame", _say(result["bytes_per_frame"]))
     table.add_row("inputs", "  ".join(f"{name} {count:,}" for name, count in inputs.items()))
+    table.add_row("joining, ms", _several(result["join_ms"], names))
     moves = f"{result['fallbacks']:,} fallbacks  {result['reconnects']:,} reconnects"
     table.add_row("channel", f"{_say(_percent(result['udp_share']))} % of the frames by UDP  {moves}")
     if (corrections := result["corrections"])["compared"]:

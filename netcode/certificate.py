@@ -145,6 +145,7 @@ def client_trust(host: str, rule: str | None = None) -> ClientTrust:
     return ClientTrust(host, _trusting_context() if pins else _verifying_context(rule), pins=pins)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_loopback(host: str) -> bool:
     """Whether a host as the user named it is this machine: localhost, 127.0.0.0/8 or ::1. Resolves no
     names."""

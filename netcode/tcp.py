@@ -29,7 +29,7 @@ from netcode.certificate import CertificateNotTrusted, ClientTrust
 from netcode.errors import ErrorCode, NetcodeError
 from netcode.pool import LinkPool
 from netcode.sockets import peer_of, take_over
-from netcode.tls import READ_SIZE, Tls, accept, shake_hands
+from netcode.tls import READ_SIZE, Tls, Turn, accept, shake_hands
 from netcode.tls import HandshakeFailed as HandshakeFailed
 
 OUTBOX_MAX = 256 * 1024
@@ -90,8 +90,8 @@ class ByteLink:
         """Why the link is closed; None while it is open."""
         self.peer: tuple[str, int] = peer_of(sock)
         """The peer's host and port."""
-        self.turn: trio.Lock | None = None
-        """While set, `receive` takes it for a moment before it reads: one such link in each pass of the scheduler."""
+        self.turn: Turn | None = None
+        """While set, `receive` waits for it before it reads."""
         self.unasked = False
         """Whether the peer was to speak TLS, and does not."""
         self._socket = sock
@@ -116,14 +116,14 @@ class ByteLink:
         context: ssl.SSLContext | None,
         nursery: trio.Nursery,
         *,
-        turn: trio.Lock | None = None,
+        turn: Turn | None = None,
         http: bool = False,
         handshake_timeout_s: float = 10.0,
         outbox_max: int = OUTBOX_MAX,
     ) -> ByteLink:
         """Take over an accepted socket and shake hands (`context` None: no TLS). `nursery` must outlive the
-        link. `turn`, shared by all links of a server, lets one handshake in each pass of the scheduler go on. With
-        `http`, a peer that seems to begin with an HTTP request is taken without TLS (`unasked`).
+        link. `turn` is waited for before each step, and stays the link's. With `http`, a peer that seems to begin
+        with an HTTP request is taken without TLS (`unasked`).
 
         Raises `HandshakeFailed`; the socket is then closed.
         """
@@ -134,7 +134,7 @@ class ByteLink:
             raise HandshakeFailed(f"the connection broke at once: {error}") from error
         try:
             with trio.fail_after(handshake_timeout_s):
-                tls, said = await accept(raw, context, turn or trio.Lock(), http=http)
+                tls, said = await accept(raw, context, turn or trio.lowlevel.checkpoint, http=http)
                 link = cls(raw, tls, nursery, outbox_max)
                 link.turn, link.unasked = turn, tls is None and context is not None
                 link.unread(said)
@@ -167,7 +167,7 @@ class ByteLink:
                 raw = take_over((await trio.open_tcp_stream(host, port)).socket)
                 tls = None if trust is None else Tls(trust.context, False, host)
                 if tls is not None:
-                    await shake_hands(raw, tls, trio.Lock())
+                    await shake_hands(raw, tls, trio.lowlevel.checkpoint)
                 link = cls(raw, tls, nursery, outbox_max)
         except trio.TooSlowError:
             raise HandshakeFailed(f"{host}:{port} did not answer within {timeout_s:g} s") from None
@@ -230,8 +230,7 @@ class ByteLink:
                 except (trio.ClosedResourceError, trio.BusyResourceError):
                     break  # closed, or `aclose` is reading to the end already
                 if self.turn is not None:
-                    async with self.turn:
-                        pass
+                    await self.turn()
                 if self._is_closed():
                     break
             data = self._read(bytes_max)

@@ -4,8 +4,8 @@
     socket ◄─ outgoing ◄─      "       ◄─ plain bytes         so that a tick can write to thousands of links
 
 A handshake is the dearest thing that a stranger can ask for (0.4 ms of computing, 50 kB of state). So a server makes
-the state only for those who speak, and lets *one handshake in each pass of the scheduler* go on: a thousand peers who
-begin one, or hang up, at the same moment do not make a tick wait for all of them.
+the state only for those who speak and have not hung up meanwhile, and lets each step of a handshake *wait for its turn*
+(`server.pace`): a thousand peers who begin one, or hang up, at the same moment do not make a tick wait for all of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from netcode.errors import NetcodeError
 
 READ_SIZE = 16 * 1024
+_HUNG_UP = "the peer hung up during the TLS handshake"
 _RECORD_SIZE = 16384
+
+Turn = Callable[[], Awaitable[None]]
+"""Waits until the caller may work for a moment."""
 
 
 class HandshakeFailed(NetcodeError):
@@ -71,15 +76,16 @@ class Tls:
 
 
 async def accept(
-    raw: socket.socket, context: ssl.SSLContext | None, turn: trio.Lock, *, http: bool = False
+    raw: socket.socket, context: ssl.SSLContext | None, turn: Turn, *, http: bool = False
 ) -> tuple[Tls | None, bytes]:
     """The server's half of a handshake, begun when the peer speaks (`context` None: no TLS); closes `raw` on any
-    failure. `turn` is shared by all links of the server. With `http`, who begins like an HTTP request gets no TLS, and
+    failure. With `http`, who begins like an HTTP request gets no TLS, and
     what it has said is given with that: no record of TLS begins so."""
     if context is None:
         return None, b""
     try:
         said = await _receive_some(raw, turn)
+        _check_there(raw)
     except BaseException:
         raw.close()
         raise
@@ -91,7 +97,7 @@ async def accept(
     return tls, b""
 
 
-async def shake_hands(raw: socket.socket, tls: Tls, turn: trio.Lock) -> None:
+async def shake_hands(raw: socket.socket, tls: Tls, turn: Turn) -> None:
     """TLS over `raw`, once both ends agree; closes `raw` on any failure, and tells the peer why if it can."""
     try:
         while not tls.step():
@@ -105,16 +111,22 @@ async def shake_hands(raw: socket.socket, tls: Tls, turn: trio.Lock) -> None:
         raise
 
 
-async def _receive_some(raw: socket.socket, turn: trio.Lock) -> bytes:
-    """What the peer says next, when it is this task's turn: a lock that is let go is taken by the next task in the next
-    pass of the scheduler."""
+async def _receive_some(raw: socket.socket, turn: Turn) -> bytes:
+    """What the peer says next, when it is this task's turn."""
     while True:
         await trio.lowlevel.wait_readable(raw)
-        async with turn:
-            with contextlib.suppress(BlockingIOError, InterruptedError):
-                if data := raw.recv(READ_SIZE):
-                    return data
-                raise HandshakeFailed("the peer hung up during the TLS handshake")
+        await turn()
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            if data := raw.recv(READ_SIZE):
+                return data
+            raise HandshakeFailed(_HUNG_UP)
+
+
+def _check_there(raw: socket.socket) -> None:
+    """Raises HandshakeFailed when the peer has hung up behind what it said: it had to wait for too long."""
+    with contextlib.suppress(BlockingIOError, InterruptedError):
+        if not raw.recv(1, socket.MSG_PEEK):
+            raise HandshakeFailed(_HUNG_UP)
 
 
 async def _send_all(raw: socket.socket, data: bytes) -> None:

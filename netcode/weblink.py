@@ -20,6 +20,7 @@ from netcode.limits import address_key
 from netcode.origin import UpgradePolicy
 from netcode.pool import LinkPool
 from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.tls import Turn
 from netcode.websocket import (
     HEAD_END,
     HEAD_MAX,
@@ -122,12 +123,12 @@ class WebSocketLink:
         return self._link.peer
 
     @property
-    def turn(self) -> trio.Lock | None:
+    def turn(self) -> Turn | None:
         """As that of a byte link."""
         return self._link.turn
 
     @turn.setter
-    def turn(self, turn: trio.Lock | None) -> None:
+    def turn(self, turn: Turn | None) -> None:
         self._link.turn = turn
 
     @property

@@ -34,6 +34,7 @@ from server.limits import Limits
 from server.lobby import Lobby
 from server.memory import Relief
 from server.metrics import Metrics
+from server.pace import Arrival, Pace
 from server.registry import Elsewhere, Registry
 from server.tenure import Tenure
 from server.visitor import LOGIN_S, Visitor
@@ -69,6 +70,7 @@ class Door:
         udp_port: int,
         resume_s: float,
         node: str,
+        pace: Pace,
         nursery: trio.Nursery,
     ) -> None:
         self._sessions, self._lobby, self._profiles = sessions, lobby, profiles
@@ -83,7 +85,7 @@ class Door:
         self._path_key = secrets.token_bytes(32)
         self.half_open = HalfOpen[trio.CancelScope](HALF_OPEN_MAX)
         """Connections that have not logged in yet."""
-        self._turn = trio.Lock()
+        self.pace = pace
         self._relief = Relief()
         self._resumes = Buckets(RESUMES_A_SECOND, RESUMES_AT_ONCE)
         self.closing = False
@@ -102,19 +104,18 @@ class Door:
             self._limits.disconnected(host)
 
     async def _serve(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
-        evicted = self.half_open.add(scope)
+        evicted, turn = self.half_open.add(scope), self.pace.arrival()
         if evicted is not None:
             evicted.cancel()
             self._limits.counters.half_open += 1
         try:
             link = await ByteLink.server(
-                stream.socket, self._tls, self._nursery, turn=self._turn, http=True, handshake_timeout_s=LOGIN_S
+                stream.socket, self._tls, self._nursery, turn=turn, http=True, handshake_timeout_s=LOGIN_S
             )
-            visitor = Visitor(self, scope, link)
+            visitor = Visitor(self, scope, link, turn)
             try:
                 await visitor.run()
-                async with self._turn:  # a thousand who hang up at once do not make a tick wait for all of them
-                    pass
+                await turn()  # a thousand who hang up at once do not make a tick wait for all of them
             finally:
                 visitor.gone()
                 if scope.cancel_called:
@@ -127,7 +128,7 @@ class Door:
             stream.socket.close()
             self.half_open.settle(scope)
 
-    async def log_in(self, link: Link, login: messages.Login) -> Session:
+    async def log_in(self, link: Link, login: messages.Login, turn: Arrival) -> Session:
         """Log a guest in and open a session; raises ProtocolError."""
         self._may_enter(link)
         try:
@@ -137,6 +138,7 @@ class Door:
         except ProfileStoreError as error:
             log.error("login_failed", error=str(error))
             raise ProtocolError(ErrorCode.INTERNAL, "the profile store does not answer; try again") from error
+        await turn()  # the store answers many together
         if profile.created_s == profile.updated_s:
             self._limits.new_guest(link.peer[0], trio.current_time())
         secret, now = secrets.token_bytes(32), trio.current_time()

@@ -10,8 +10,9 @@ they use up no tick number): the game slows down, it does not spiral.
 
 from __future__ import annotations
 
+import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -95,6 +96,8 @@ class Host:
         self._metrics, self._datagrams = services.metrics, services.datagrams
         self._gate = Gate(services.right)
         self._started_at = 0.0
+        self.due_at = math.inf
+        """When the next tick is to begin; in the past while it has not."""
 
     def phase_after(self, wait_s: float) -> int:
         """The phase that ticks first of those that do not tick for so long."""
@@ -116,7 +119,7 @@ class Host:
         self._started_at = start = trio.current_time()
         slot = 0
         while True:
-            deadline = start + slot * slot_s
+            self.due_at = deadline = start + slot * slot_s
             await trio.sleep_until(deadline)
             await self._gate.until_free()
             if not self._services.right.held:
@@ -259,6 +262,11 @@ class Host:
             await trio.sleep(SWEEP_EVERY_S)
             now = trio.current_time()
             self.rooms.sweep(now)
+
+
+def next_due(hosts: Mapping[str, Host]) -> float:
+    """When the next tick of any room is to begin; in the past while it has not, `math.inf` where there is no room."""
+    return min((host.due_at for host in hosts.values() if host.rooms.by_id), default=math.inf)
 
 
 def write(messages: list[tuple[Session, int, bytes]]) -> None:

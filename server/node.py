@@ -37,7 +37,7 @@ from server.door import Door
 from server.evidence import EvidenceFolder
 from server.handoff import HandOffs
 from server.held import HeldSeats
-from server.host import Host, Services
+from server.host import Host, Services, next_due
 from server.housekeeping import Housekeeping
 from server.http.site import Site
 from server.http.token import BadToken, Token, load_token
@@ -48,6 +48,7 @@ from server.lobby import Lobby
 from server.memory import collect_garbage
 from server.metrics import Metrics
 from server.object_stage import ObjectStage
+from server.pace import Pace, Paced
 from server.recovery import Recovery
 from server.registry import Registry
 from server.rescue import Rescuer
@@ -253,6 +254,7 @@ class _Node:
 
     async def _serve(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
         settings, identity = self.settings, self.identity
+        pace = Pace(partial(next_due, self.hosts))
         async with trio.open_nursery() as nursery:
             door = Door(
                 sessions=self.sessions,
@@ -267,11 +269,13 @@ class _Node:
                 udp_port=self.listeners.port,
                 resume_s=settings.hold_s,
                 node=identity.node,
+                pace=pace,
                 nursery=nursery,
             )
             for task in (
                 self.datagrams.run,
                 door.pool.run,
+                pace.run,
                 self.results.run,
                 self.evidence.run,
                 collect_garbage,
@@ -288,7 +292,8 @@ class _Node:
             if isinstance(self.journal, JournalWriter):
                 nursery.start_soon(self.journal.run)
             ticking = await nursery.start(self._tick)
-            serve = partial(trio.serve_listeners, door.serve, self.listeners.streams, handler_nursery=nursery)
+            paced = [Paced(one, pace) for one in self.listeners.streams]
+            serve = partial(trio.serve_listeners, door.serve, paced, handler_nursery=nursery)
             nursery.start_soon(serve)
             if self.http is not None:
                 nursery.start_soon(self._serve_http, self.http, door, stop)

@@ -29,6 +29,7 @@ from netcode.weblink import Link, UpgradeRefused, WebSocketLink, asks_for_http
 
 if TYPE_CHECKING:
     from server.door import Door
+    from server.pace import Arrival
 
 LOGIN_S = 10.0
 PACKETS_AT_ONCE = 16
@@ -47,13 +48,13 @@ class Redirected(Exception):
 class Visitor:
     """One control connection."""
 
-    def __init__(self, door: Door, scope: trio.CancelScope, link: ByteLink) -> None:
+    def __init__(self, door: Door, scope: trio.CancelScope, link: ByteLink, turn: Arrival) -> None:
         self.link: Link = link
         """The connection; a WebSocket once the peer has asked for it."""
         self.told: ErrorCode | None = None
         """The fatal error that the peer was told."""
         self._door = door
-        self._scope = scope
+        self._scope, self._turn = scope, turn
         self._channel = ControlChannel(server=True)
         self._session: Session | None = None
         self._pause_s = 0.0
@@ -159,7 +160,7 @@ class Visitor:
             hello = messages.Hello(ref=item.ref, protocol=PROTOCOL, agent="holdfast server")
             self.link.write(message_bytes(hello))
         elif isinstance(item, messages.Login):
-            self._session = await self._door.log_in(self.link, item)
+            self._session = await self._door.log_in(self.link, item, self._turn)
             self._channel.logged_in()
         elif isinstance(item, messages.Resume):
             found = await self._door.resume(self.link, item)
@@ -202,6 +203,7 @@ class Visitor:
             if not session.budget.take_message(now):
                 self._pause_s = max(self._pause_s, session.budget.take_refusal(now))
                 raise ProtocolError(ErrorCode.LIMITED, "too many requests; wait a moment")
+            await self._turn()  # the pool wakes many together
             answer = await self._door.handle(session, message)
         except ProtocolError as error:  # a refusal, not a fault: the session goes on
             answer = messages.Error.of(error, message.ref)

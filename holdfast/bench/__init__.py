@@ -7,6 +7,7 @@ import click
 from holdfast.bench.capacity import capacity
 from holdfast.bench.codec import codec
 from holdfast.bench.floor import floor
+from holdfast.bench.joins import joins
 from holdfast.bench.journal import journal
 from holdfast.bench.memory import memory
 from holdfast.bench.plots import plots
@@ -24,6 +25,7 @@ def bench() -> None:
 bench.add_command(capacity)
 bench.add_command(codec)
 bench.add_command(floor)
+bench.add_command(joins)
 bench.add_command(journal)
 bench.add_command(memory)
 bench.add_command(plots)

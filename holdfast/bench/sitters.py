@@ -101,7 +101,7 @@ async def _many(one: Callable[[int, Callable[[], None]], Awaitable[None]], count
 
 async def serve(folder: str) -> None:
     """Accept whoever comes, and keep what a connection needs: socket and TLS."""
-    context, turn = server_context(*development_certificate(Path(folder))), trio.Lock()
+    context = server_context(*development_certificate(Path(folder)))
     kept: list[tuple[socket.socket, Tls]] = []
     with socket.create_server((LOOPBACK, 0), backlog=BACKLOG) as listener:
         listener.setblocking(False)
@@ -109,7 +109,7 @@ async def serve(folder: str) -> None:
         async with trio.open_nursery() as nursery:
 
             async def keep(raw: socket.socket) -> None:
-                tls, _ = await accept(raw, context, turn)
+                tls, _ = await accept(raw, context, trio.lowlevel.checkpoint)
                 assert tls is not None
                 kept.append((raw, tls))
                 while not tls.decrypt(len(RECORD))[0]:

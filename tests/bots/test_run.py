@@ -193,6 +193,11 @@ def test_shares_are_whole_rooms_and_full_clients_are_spread() -> None:
     assert not any(Plan(full_share=0.0).is_full(player) for player in range(50))
 
 
+def test_processes_share_a_rate_of_joining() -> None:
+    parts = Plan(players=40, rooms_of=10, join_per_s=100.0).split(3)
+    assert [part.join_per_s for part in parts] == [25.0, 25.0, 50.0]
+
+
 def test_kinds_of_errors() -> None:
     assert error_kind(ConnectionRefusedError(111, "refused"))[0] == "connection_refused"
     assert error_kind(ExceptionGroup("", [RemoteError(ErrorCode.ROOM_FULL, "full")])) == ("room_full", "full")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import Iterator
@@ -44,31 +45,11 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-class Passes:
-    """Counts the passes of the scheduler, and notes in which something happened."""
-
-    def __init__(self) -> None:
-        self.now = 0
-        self.noted: list[int] = []
-
-    async def run(self) -> None:
-        while True:
-            await trio.lowlevel.checkpoint()
-            self.now += 1
-
-
-async def shake(server: socket.socket, context: ssl.SSLContext, turn: trio.Lock, passes: Passes) -> None:
-    try:
-        await accept(server, context, turn)
-    except (HandshakeFailed, OSError):
-        passes.noted.append(passes.now)
-
-
 async def test_for_a_silent_peer_no_state_is_made(context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "Tls", None)
     with pairs(1) as ((peer,), (server,)):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(accept, server, context, trio.Lock())
+            nursery.start_soon(accept, server, context, trio.lowlevel.checkpoint)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert server.fileno() == -1
@@ -76,46 +57,50 @@ async def test_for_a_silent_peer_no_state_is_made(context: ssl.SSLContext, monke
         assert peer.recv(100) == b""
 
 
-@pytest.mark.parametrize("hang_up", [False, True])
-async def test_of_a_crowd_one_goes_on_in_each_pass(
-    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, hang_up: bool
+async def test_each_step_of_a_handshake_waits_for_its_turn(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All say hello, or hang up, at the same moment."""
-    passes, turn, step = Passes(), trio.Lock(), Tls.step
+    """A crowd says hello at the same moment; half of it hangs up before it has its turn, and costs no state."""
+    made, step = list[Tls](), Tls.step
+    send, turns = trio.open_memory_channel[None](math.inf)
 
     def stepped(self: Tls) -> bool:
-        passes.noted.append(passes.now)
+        made.append(self)
         return step(self)
+
+    async def shake(server: socket.socket) -> None:
+        with contextlib.suppress(HandshakeFailed):
+            await accept(server, context, turns.receive)
 
     monkeypatch.setattr(Tls, "step", stepped)
     hello = client_hello()
     with pairs(PEERS) as (peers, servers), trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             for server in servers:
-                nursery.start_soon(shake, server, context, turn, passes)
-            await trio.testing.wait_all_tasks_blocked()
-            for peer in peers:
-                if hang_up:
+                nursery.start_soon(shake, server)
+            for number, peer in enumerate(peers):
+                peer.send(hello)
+                if number % 2:
                     peer.close()
-                else:
-                    peer.send(hello)
-            nursery.start_soon(passes.run)
-            while len(passes.noted) < PEERS:
-                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert made == []
+            for given in range(1, PEERS + 1):
+                send.send_nowait(None)
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(made) <= given
+            assert len(made) == PEERS // 2
             nursery.cancel_scope.cancel()
-    taken = passes.noted[PEERS - 1] - passes.noted[0]
-    assert taken >= PEERS - 3  # the counter runs before or after the others in a pass, as it comes
 
 
 async def test_garbage_fails_and_closes(context: ssl.SSLContext) -> None:
     with pairs(1) as ((peer,), (server,)):
         peer.send(b"GET / HTTP/1.1\r\n\r\n")
         with pytest.raises(ssl.SSLError):
-            await accept(server, context, trio.Lock())
+            await accept(server, context, trio.lowlevel.checkpoint)
         assert server.fileno() == -1
 
 
 async def test_without_a_context_there_is_no_tls() -> None:
     with pairs(1) as (_, (server,)):
-        assert await accept(server, None, trio.Lock()) == (None, b"")
+        assert await accept(server, None, trio.lowlevel.checkpoint) == (None, b"")
         assert server.fileno() != -1
