@@ -47,7 +47,7 @@ class WatchEncoder:
         return self._bodies(views, np.zeros_like(views))
 
     def _bodies(self, views: np.ndarray, before: np.ndarray) -> list[bytes]:
-        return [delta + self._own for delta in self._shared.encode(views, before)]
+        return [delta + self._own for delta in self._shared.encode_portably(views, before).strings()]
 
 
 def head(stream: int, epoch: int, tick: int, age: int) -> bytes:
