@@ -24,7 +24,7 @@ const TURN = 65536;
  * @property {Record<string, number[]>} columns as `viewAt` gives them, places in 256ths of a unit
  * @property {number} tick
  * @property {(shot: import("./shots.js").Shot) => number} tickOf the moment at which a shot is drawn
- * @property {number} me
+ * @property {number} me the own seat; -1: none
  * @property {number} aim 16-bit turns
  * @property {number} now seconds
  * @property {string[]} names
@@ -117,13 +117,13 @@ export class Painter {
     for (let seat = 0; seat < state.length; seat++) {
       if (state[seat] !== EMPTY && state[seat] !== DEAD && seat !== scene.me && near(seat)) this._drawPlayer(scene, seat);
     }
-    if (state[scene.me] !== EMPTY && state[scene.me] !== DEAD) this._drawPlayer(scene, scene.me);
+    if (scene.me >= 0 && state[scene.me] !== EMPTY && state[scene.me] !== DEAD) this._drawPlayer(scene, scene.me);
     sparks.draw(pen, scene.now);
     this._drawNames(scene, near);
   }
 
-  /** @param {Scene} scene */
-  drawMinimap(scene) {
+  /** @param {Scene} scene @param {number} eye the seat that stands out */
+  drawMinimap(scene, eye) {
     const pen = this._small, walls = this._walls;
     if (!walls || !this._mapImage) return;
     const side = this._minimap.width, units = walls.width * TILE_UNITS, k = side / units;
@@ -131,12 +131,12 @@ export class Painter {
     const { x, y, state } = scene.columns;
     for (let seat = 0; seat < state.length; seat++) {
       if (state[seat] === EMPTY || state[seat] === DEAD) continue;
-      const mine = seat === scene.me, dot = mine ? 9 : 6;
+      const dot = seat === eye ? 9 : 6;
       pen.fillStyle = this.colourOf(scene, seat);
-      if (mine) {
+      if (seat === eye) {
         pen.fillStyle = this.colours.ink;
         pen.fillRect((x[seat] / 256) * k - dot / 2 - 1.5, (y[seat] / 256) * k - dot / 2 - 1.5, dot + 3, dot + 3);
-        pen.fillStyle = this.colours.self;
+        pen.fillStyle = seat === scene.me ? this.colours.self : this.colourOf(scene, seat);
       }
       pen.fillRect((x[seat] / 256) * k - dot / 2, (y[seat] / 256) * k - dot / 2, dot, dot);
     }

@@ -21,6 +21,8 @@ export class Hud {
     this._shield = part("shield", HTMLDivElement);
     this._hp = part("hp", HTMLSpanElement);
     this._charges = part("charges", HTMLDivElement);
+    this._vitals = part("vitals", HTMLElement);
+    this._watching = part("watching", HTMLElement);
     this._graph = part("graph", HTMLElement);
     this._graphText = part("graph-text", HTMLElement);
     this._banner = part("banner", HTMLParagraphElement);
@@ -38,9 +40,11 @@ export class Hud {
     this.allScores = false;
   }
 
-  /** @param {boolean} there */
-  show(there) {
+  /** @param {boolean} there @param {boolean} [seated] whether somebody plays here, or only looks on */
+  show(there, seated = true) {
     this._root.hidden = !there;
+    this._vitals.hidden = !seated;
+    this._watching.hidden = seated;
     if (!there) this.banner("");
   }
 
@@ -77,6 +81,17 @@ export class Hud {
     this._write("charges", String(charges), () => {
       [...this._charges.children].forEach((child, at) => child.classList.toggle("full", at < charges));
       this._charges.setAttribute("aria-label", `${charges} rail charges`);
+    });
+  }
+
+  /** Whom we look after, how they are, and whether one could play. @param {string} name @param {number} hp @param {boolean} free */
+  watched(name, hp, free) {
+    this._write("watched", JSON.stringify([name, hp, free]), () => {
+      part("watched-name", HTMLElement).textContent = name;
+      part("watched-health", HTMLElement).style.transform = `scaleX(${Math.min(hp, HP_MAX) / HP_MAX})`;
+      const join = part("watch-join", HTMLButtonElement);
+      join.disabled = !free;
+      join.textContent = free ? "Join" : "Full";
     });
   }
 

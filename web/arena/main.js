@@ -3,12 +3,13 @@
  */
 
 import { Arena } from "./rules.js";
-import { BrowserStore, HoldfastError, RowRoom, connect } from "../holdfast/index.js";
+import { BrowserStore, ErrorCode, HoldfastError, RowRoom, connect } from "../holdfast/index.js";
 import { Controls } from "./controls.js";
 import { Hud } from "./hud.js";
 import { MAPS } from "./maps.js";
 import { Painter } from "./draw.js";
 import { Round } from "./round.js";
+import { Watch } from "./watch.js";
 import { element, followTheme, linkWith, offerKill, part, playerName, remember, remembered, serverAddresses } from "../common.js";
 
 const GAME = "arena";
@@ -24,7 +25,7 @@ const store = new BrowserStore();
 let client = null;
 /** @type {Round | null} */
 let round = null;
-/** Where a room of this page's address is. */
+/** Where a room of this page's address is; `watch`: it is not to be joined. @type {{room?: string, code?: string, watch?: boolean}} */
 let wanted = addressed();
 
 const controls = new Controls(field, {
@@ -64,6 +65,10 @@ async function enter() {
   here.on("moved", (how) => hud.note(movedText(how), { good: true }));
   here.on("notice", (text) => hud.note(text, { ms: 8000 }));
   here.on("room", (room) => (room instanceof RowRoom ? begin(room) : end("")));
+  here.on("watched", (room) => {
+    if (room) begin(room);
+    else if (!here.room) end("");
+  });
   here.on("ended", (error) => {
     end(error.message);
     complain(error.code.wireName === "session_replaced" ? "This player goes on in another window." : error.message);
@@ -72,7 +77,6 @@ async function enter() {
   else {
     if (here.room) await here.leave(); // (of another game: one has one seat)
     openMenu();
-    void listRooms();
   }
 }
 
@@ -98,21 +102,46 @@ async function join(where) {
       await enter();
     }
     await client?.join(where);
+    wanted = { ...wanted, watch: false };
     history.replaceState(null, "", linkWith(where.code ? { code: where.code } : { room: round?.room.id ?? "" }));
   } catch (error) {
-    wanted = {};
+    if (!round) wanted = {};
     complain(messageOf(error));
+    if (round) hud.note(messageOf(error));
   } finally {
     setBusy(false);
   }
 }
 
-/** @param {RowRoom} room */
+/** See a room without a seat. @param {{room?: string, code?: string}} where */
+async function watch({ room, code }) {
+  setBusy(true);
+  complain("");
+  wanted = { room, code, watch: true };
+  try {
+    const watched = await client?.watch({ room, code });
+    history.replaceState(null, "", linkWith({ watch: watched?.id ?? "", code: code ?? "" }));
+  } catch (error) {
+    wanted = {};
+    complain(messageOf(error));
+    openMenu();
+  } finally {
+    setBusy(false);
+  }
+}
+
+/** @param {RowRoom | import("../holdfast/room.js").WatchedRoom} room */
 function begin(room) {
+  const here = /** @type {import("../holdfast/client.js").Client} */ (client), seated = room instanceof RowRoom;
   round?.close();
   controls.release();
-  round = new Round(/** @type {import("../holdfast/client.js").Client} */ (client), room, desk);
-  hud.show(true);
+  round = room instanceof RowRoom ? new Round(here, room, desk) : new Watch(here, room, desk);
+  room.on("ended", ({ code, message }) => {
+    if (code !== ErrorCode.ROOM_CLOSED) return;
+    wanted = {};
+    complain(message);
+  });
+  hud.show(true, seated);
   closeMenu();
 }
 
@@ -132,16 +161,16 @@ function openMenu() {
   menu.hidden = false;
   controls.active = false;
   controls.release();
-  const seated = round !== null;
+  const seated = round !== null, joins = !wanted.watch && (wanted.code || wanted.room);
   part("enter", HTMLFormElement).hidden = part("rooms-part", HTMLElement).hidden = seated;
   part("seated", HTMLDivElement).hidden = !seated;
-  part("play", HTMLButtonElement).textContent = wanted.code || wanted.room ? "Join the room" : "Play";
+  part("play", HTMLButtonElement).textContent = joins ? "Join the room" : "Play";
   (seated ? part("resume", HTMLButtonElement) : nameInput).focus();
 }
 
 function closeMenu() {
   menu.hidden = true;
-  controls.active = true;
+  controls.active = !(round instanceof Watch);
   field.focus();
 }
 
@@ -152,12 +181,16 @@ async function listRooms() {
       try {
         const rooms = await client.rooms({ game: GAME });
         const lines = rooms.slice(0, 20).map(({ room, players, seats, options }) => {
-          const line = document.createElement("li"), button = document.createElement("button");
-          button.type = "button";
+          const line = document.createElement("li"), button = document.createElement("button"), look = document.createElement("button");
+          const name = options.map ? "Duel" : "Yard", count = `${players} / ${seats}`;
+          button.type = look.type = "button";
           button.disabled = players >= seats;
-          button.append(element("span", "", options.map ? "Duel" : "Yard"), element("span", "figures dim", `${players} / ${seats}`));
+          button.append(element("span", "", name), element("span", "figures dim", count));
           button.addEventListener("click", () => void join({ room }));
-          line.append(button);
+          look.textContent = "Watch";
+          look.setAttribute("aria-label", `Watch ${name}, ${count}`);
+          look.addEventListener("click", () => void watch({ room }));
+          line.append(button, look);
           return line;
         });
         list.replaceChildren(...(lines.length ? lines : [element("li", "dim", "None yet: Play opens one.")]));
@@ -185,15 +218,17 @@ function messageOf(error) {
   return error instanceof HoldfastError || error instanceof Error ? error.message : String(error);
 }
 
-/** The room that the page's address names. @returns {{room?: string, code?: string}} */
+/** The room that the page's address names. */
 function addressed() {
-  const query = new URLSearchParams(location.search), code = query.get("code"), room = query.get("room");
-  return code ? { code } : room ? { room } : {};
+  const query = new URLSearchParams(location.search), watched = query.get("watch");
+  const code = query.get("code"), room = watched ?? query.get("room"), watch = watched !== null;
+  return code ? { code, watch } : room ? { room, watch } : {};
 }
 
 part("enter", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
-  void join(wanted.code || wanted.room ? wanted : { game: GAME });
+  const { room, code, watch } = wanted;
+  void join(!watch && (code || room) ? { room, code } : { game: GAME });
 });
 part("bots", HTMLButtonElement).addEventListener("click", () => void join({ game: GAME, options: { fillers: BOTS } }));
 part("create", HTMLButtonElement).addEventListener("click", async () => {
@@ -205,11 +240,13 @@ part("create", HTMLButtonElement).addEventListener("click", async () => {
   }
 });
 part("resume", HTMLButtonElement).addEventListener("click", closeMenu);
-part("leave", HTMLButtonElement).addEventListener("click", async () => {
-  wanted = {};
-  history.replaceState(null, "", linkWith({}));
-  await client?.leave().catch((error) => complain(messageOf(error)));
-  void openMenu();
+for (const id of ["leave", "watch-leave"]) part(id, HTMLButtonElement).addEventListener("click", leave);
+part("watch-join", HTMLButtonElement).addEventListener("click", () => {
+  const { code } = wanted, room = client?.watched?.id;
+  void join(code ? { code } : { room });
+});
+/** @type {const} */ ([["watch-before", -1], ["watch-next", 1]]).forEach(([id, way]) => {
+  part(id, HTMLButtonElement).addEventListener("click", () => round instanceof Watch && round.follow(way));
 });
 part("share", HTMLButtonElement).addEventListener("click", async () => {
   try {
@@ -227,6 +264,13 @@ const railButton = part("rail-button", HTMLButtonElement);
 railButton.addEventListener("pointerdown", () => (controls.railPressed = true));
 for (const over of ["pointerup", "pointercancel", "pointerleave"]) railButton.addEventListener(over, () => (controls.railPressed = false));
 railButton.hidden = !matchMedia("(pointer: coarse)").matches;
+
+async function leave() {
+  wanted = {};
+  history.replaceState(null, "", linkWith({}));
+  await (round instanceof Watch ? client?.unwatch() : client?.leave())?.catch((error) => complain(messageOf(error)));
+  openMenu();
+}
 
 async function toggleSound() {
   const { Sound } = await import("./sound.js");
@@ -253,7 +297,9 @@ addEventListener("keydown", (event) => {
   if (event.code === "Escape") {
     if (menu.hidden) openMenu();
     else closeMenu();
-  } else if (menu.hidden && event.code === "Enter") {
+  } else if (round instanceof Watch && menu.hidden && ["ArrowLeft", "ArrowRight"].includes(event.code)) {
+    round.follow(event.code === "ArrowLeft" ? -1 : 1);
+  } else if (!(round instanceof Watch) && menu.hidden && event.code === "Enter") {
     event.preventDefault();
     chatLine.hidden = false;
     controls.active = false;
@@ -282,4 +328,7 @@ part("graph-button", HTMLButtonElement).setAttribute("aria-pressed", String(reme
 const home = part("home", HTMLAnchorElement);
 home.href += location.search;
 offerKill();
-void enter();
+void enter().then(() => {
+  void listRooms();
+  if (wanted.watch && !round) void watch(wanted);
+});

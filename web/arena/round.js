@@ -1,6 +1,6 @@
 /**
  * One seat on the screen, from taking it to leaving it: every picture asks the controls, tells the room what is wanted,
- * and draws what the room shows.
+ * and draws what the room shows. `Watch` is the same without a seat.
  */
 
 import { ALIVE, DEAD, EMPTY, PROTECTED, wallAhead } from "./rules.js";
@@ -99,15 +99,13 @@ export class Round {
     const spentMs = this._drawnAt ? at - this._drawnAt : 16.7;
     this._drawnAt = at;
     hud.paced(spentMs);
-    const wanted = controls.wanted(spentMs / 1000);
-    if (!controls.active) this._letGo();
-    else if (!room.ended) room.want(wanted);
+    const aim = this._act(spentMs / 1000);
     const before = this.view, view = room.viewAt();
     if (!view) return; // the picture stands until the first frame of a new connection
     this.view = view;
     this._changes(before, view, now);
     const scene = {
-      columns: view.columns, tick: view.tick, me: room.seat, aim: wanted.aim, now, flash: this._flash,
+      columns: view.columns, tick: view.tick, me: room.seat, aim, now, flash: this._flash,
       names: view.columns.state.map((_, seat) => this.nameOf(seat)),
       // One's own shots are drawn as soon as a frame tells of them, others' at the moment that the others are.
       tickOf: (/** @type {import("./shots.js").Shot} */ shot) =>
@@ -125,10 +123,29 @@ export class Round {
     this._tell(scene);
   }
 
-  /** The camera follows. @param {{columns: Record<string, number[]>, me: number, aim: number}} scene @param {boolean} first @param {number} spentS */
-  _look({ columns, me, aim }, first, spentS) {
-    const { painter } = this._desk, angle = (aim / 65536) * 2 * Math.PI, alive = columns.state[me] !== DEAD;
-    const x = columns.x[me] / 256 + (alive ? Math.cos(angle) * AHEAD : 0), y = columns.y[me] / 256 + (alive ? Math.sin(angle) * AHEAD : 0);
+  /** Tell the room what the hands want; where they aim. @param {number} spentS */
+  _act(spentS) {
+    const { controls } = this._desk, wanted = controls.wanted(spentS);
+    if (!controls.active) this._letGo();
+    else if (!this.room.ended) this.room.want(wanted);
+    return wanted.aim;
+  }
+
+  /** Whom the camera follows. @param {Record<string, number[]>} _columns */
+  eye(_columns) {
+    return this.room.seat;
+  }
+
+  /** How far ahead of them it looks, units. @param {Record<string, number[]>} columns @param {number} aim */
+  _ahead({ state }, aim) {
+    return { angle: aim, far: state[this.room.seat] === DEAD ? 0 : AHEAD };
+  }
+
+  /** The camera follows. @param {{columns: Record<string, number[]>, aim: number}} scene @param {boolean} first @param {number} spentS */
+  _look({ columns, aim }, first, spentS) {
+    const { painter } = this._desk, seat = this.eye(columns), ahead = this._ahead(columns, aim);
+    const angle = (ahead.angle / 65536) * 2 * Math.PI;
+    const x = columns.x[seat] / 256 + Math.cos(angle) * ahead.far, y = columns.y[seat] / 256 + Math.sin(angle) * ahead.far;
     const share = first || Math.hypot(x - painter.x, y - painter.y) > 500 ? 1 : 1 - Math.exp(-9 * Math.min(spentS, 0.1));
     painter.lookAt(painter.x + (x - painter.x) * share, painter.y + (y - painter.y) * share);
   }
@@ -160,28 +177,37 @@ export class Round {
 
   /** @param {any} scene */
   _tell(scene) {
-    const { hud, painter } = this._desk, { columns, me, names } = scene, room = this.room, newest = room.play.newest;
+    const { hud, painter } = this._desk, { columns, me, names } = scene, room = this.room;
+    const newest = room.play.newest;
     if (!newest) return;
-    const own = newest.mine(me), hz = room.tickHz, dead = own.state === DEAD, between = columns.phase[0] === 1;
-    hud.vitals(dead ? 0 : own.hp, own.charges);
-    const at = performance.now();
+    const own = me < 0 ? {} : newest.mine(me);
+    this._tellOwn(own, scene);
+    const at = performance.now(), hz = room.tickHz, between = columns.phase[0] === 1, eye = this.eye(columns);
     if (at - this._slowAt < SLOW_MS) return;
     this._slowAt = at;
     const tick = room.play.clock.tickAt(at / 1000);
     hud.clock((columns.ends_at[0] - tick) / hz, between);
-    hud.scores(columns, names, me, (seat) => painter.colourOf(scene, seat));
-    const back = Math.max(0, (own.until - tick) / hz);
-    if (between) hud.banner(this._winner);
-    else if (dead) hud.banner(`${this._killer || "You died"}\nback in ${back.toFixed(1)} s`);
-    else hud.banner("");
-    painter.drawMinimap(scene);
+    hud.scores(columns, names, eye, (seat) => painter.colourOf(scene, seat));
+    hud.banner(between ? this._winner : this._pause(own, tick));
+    painter.drawMinimap(scene, eye);
     const { in: bytes } = this.client.traffic, spentS = (at - this._bytes.at) / 1000;
     if (spentS >= 1) this._bytes = { at, in: bytes, kbIn: Math.max(0, bytes - this._bytes.in) / 1000 / spentS };
     const { come, lost } = this._arrived;
     hud.figures({
-      pingMs: this.client.pingMs, lossShare: lost / Math.max(1, come + lost), inputMs: room.play.rttMs,
+      pingMs: this.client.pingMs, lossShare: lost / Math.max(1, come + lost), inputMs: room.play.rttMs ?? null,
       kbIn: this._bytes.kbIn, colours: painter.colours,
     });
+  }
+
+  /** @param {Record<string, number>} own @param {any} _scene */
+  _tellOwn(own, _scene) {
+    this._desk.hud.vitals(own.state === DEAD ? 0 : own.hp, own.charges);
+  }
+
+  /** What there is to wait for, between death and life. @param {Record<string, number>} own @param {number} tick */
+  _pause(own, tick) {
+    const back = Math.max(0, (own.until - tick) / this.room.tickHz);
+    return own.state === DEAD ? `${this._killer || "You died"}\nback in ${back.toFixed(1)} s` : "";
   }
 
   _drawSticks() {
@@ -199,7 +225,7 @@ export class Round {
       this._epoch = frame.epoch;
       this._shots.clear();
     } else if (arrived.tick >= 0 && frame.tick > arrived.tick) {
-      arrived.lost += frame.tick - arrived.tick - 1;
+      arrived.lost += (frame.tick - arrived.tick) / this.room.every - 1;
       arrived.come += 1;
       if (arrived.come + arrived.lost > COUNTED) {
         arrived.come /= 2;
@@ -223,7 +249,7 @@ export class Round {
     } else if (kind === "pickup" && data[0] === me) sound.play("item");
     else if (kind === "match_over") {
       const [winner, team] = data;
-      this._winner = winner === me ? "You win" : winner >= 0 ? `${this.nameOf(winner)} wins` : team ? `Team ${team} wins` : "A draw";
+      this._winner = winner < 0 ? (team ? `Team ${team} wins` : "A draw") : winner === me ? "You win" : `${this.nameOf(winner)} wins`;
     } else if (kind === "match_start") this._winner = "";
     else if (kind === "chat") hud.said(this.nameOf(data[0]), String(data[1]));
   }

@@ -23,7 +23,7 @@ async function offer() {
   button.addEventListener("click", async () => {
     button.blur(); // the keys are the game's
     document.querySelector("canvas")?.focus();
-    const room = globalThis.holdfast?.client?.room?.id;
+    const client = globalThis.holdfast?.client, room = (client?.room ?? client?.watched)?.id;
     if (!room) return;
     button.disabled = true;
     try {

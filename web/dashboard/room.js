@@ -20,6 +20,7 @@ export function room(id, tools) {
   const close = make("button.hot", { type: "button" }, "Close this room");
   close.onclick = () =>
     tools.sure("Close this room", "Its match ends, and its players are told.", "Close it", () => tools.ask(`/rooms/${id}/close`, { method: "POST" }));
+  const watch = make("a", { href: `/arena/?watch=${id}`, hidden: true }, "Watch it");
   const map = drawn(canvas);
   const element = make(
     "div.room",
@@ -28,7 +29,7 @@ export function room(id, tools) {
     make(
       "section",
       { "aria-label": "The room" },
-      make("header", {}, make("h2", {}, `Room ${id.slice(0, 8)}`), make("div.acts", {}, close)),
+      make("header", {}, make("h2", {}, `Room ${id.slice(0, 8)}`), make("div.acts", {}, watch, close)),
       facts,
       make(
         "table",
@@ -69,6 +70,7 @@ export function room(id, tools) {
       row.children[0].style.setProperty("--hue", String(hue(one.seat)));
     });
     keep(past, found.chain, (one) => String(one.epoch), () => make("li"), (item, one) => say(item, `epoch ${one.epoch}: ${one.incarnation}`));
+    watch.hidden = found.game !== "arena" || found.private;
     map.add(found.map, found.epoch);
     say(about, found.map ? "" : "This game tells no places.");
     canvas.hidden = !found.map;

@@ -13,6 +13,7 @@ import { Emitter } from "./emitter.js";
 import { ErrorCode, HoldfastError } from "./errors.js";
 import { Lifeline } from "./lifeline.js";
 import { ObjectRoom, RowRoom } from "./room.js";
+import { Watch } from "./watch.js";
 import { clock } from "./link.js";
 import { fromBase64, toBase64 } from "./storage.js";
 
@@ -53,9 +54,9 @@ export async function connect(server, options = {}) {
 /**
  * A logged-in player. Made by `connect`. Tells `paused` (why), `resumed` (one for each `paused`, unless it ends),
  * `moved` (the room is on another node, and nobody had to wait), `room` (a seat, or null when it is gone), `notice` (the
- * operator's word), `ended`.
+ * operator's word), `watched` (a room that is watched, or null when it is no more), `ended`.
  * @extends {Emitter<{paused: string, resumed: Resumed, moved: Resumed, room: RowRoom | ObjectRoom | null,
- *   notice: string, ended: HoldfastError}>}
+ *   watched: import("./room.js").WatchedRoom | null, notice: string, ended: HoldfastError}>}
  */
 export class Client extends Emitter {
   /** @param {string[]} urls @param {any} login the message @param {ConnectOptions} options */
@@ -74,7 +75,14 @@ export class Client extends Emitter {
     /** The best round trip of late, ms; null before the first. @type {number | null} */
     this.pingMs = null;
     this._options = options;
+    /** @type {Lifeline} */
     this._lifeline = new Lifeline(this, urls, login, options.reconnectS);
+    /** @type {Watch} */
+    this._watch = new Watch((message) => this._lifeline.request(message), (room) => {
+      if (room) this._heardAt = clock();
+      this.emit("watched", room);
+      this._checkBack();
+    });
     this._expected = ""; // the room whose seat comes back by itself
     /** @type {[number, number] | null} id of the last event, of a session that another page began */
     this._after = null;
@@ -97,6 +105,11 @@ export class Client extends Emitter {
   /** Whether the connection is lost, or the seat not back yet. */
   get paused() {
     return this._lifeline.paused && !this.error;
+  }
+
+  /** The room that is watched without a seat. */
+  get watched() {
+    return this._watch.room;
   }
 
   /** Why the session is over; null while it is not. */
@@ -124,7 +137,7 @@ export class Client extends Emitter {
    * @returns {Promise<RowRoom | ObjectRoom>}
    */
   async join({ game = "", room = "", code = "", options = {} }) {
-    await this._lifeline.request({ t: "join", game, room, code, options });
+    await this._watch.ask({ t: "join", game, room, code, options });
     for (;;) {
       if (!this.room) throw new HoldfastError(ErrorCode.NOT_SEATED, "the seat is gone already");
       if (this.room.ready) return this.room;
@@ -154,6 +167,24 @@ export class Client extends Emitter {
   /** Give the seat up. Throws HoldfastError. */
   async leave() {
     await this._lifeline.request({ t: "leave" });
+  }
+
+  /**
+   * Watch a room of rows without a seat: by its id, or a private one by its `code`. It goes on, wherever the room goes,
+   * until `unwatch`, a seat, or the room's end. Throws HoldfastError.
+   * @param {{room?: string, code?: string}} where
+   * @returns {Promise<import("./room.js").WatchedRoom>}
+   */
+  async watch({ room = "", code = "" }) {
+    await this._watch.ask({ t: "watch", room, code });
+    if (!this.watched) throw new HoldfastError(ErrorCode.ROOM_CLOSED, "the room is gone already");
+    return this.watched;
+  }
+
+  /** Look away. Throws HoldfastError. */
+  async unwatch() {
+    this._watch.end(new HoldfastError(ErrorCode.NOT_SEATED, "looked away"));
+    await this._lifeline.request({ t: "unwatch" });
   }
 
   /** Say something to the room. Throws HoldfastError when the session is over. @param {string} text */
@@ -199,7 +230,7 @@ export class Client extends Emitter {
   }
 
   epoch() {
-    return this.room?.epoch ?? 0;
+    return (this.room ?? this.watched)?.epoch ?? 0;
   }
 
   /** @param {number} now */
@@ -210,10 +241,11 @@ export class Client extends Emitter {
   /** @param {string} why */
   lost(why) {
     this.room?._lost();
+    this.watched?._lost();
     if (this._away) return;
     this._away = true;
     this._epochAway = this.epoch();
-    this._quietSince = this.room instanceof RowRoom ? this._heardAt : clock();
+    this._quietSince = this.room instanceof RowRoom || this.watched ? this._heardAt : clock();
     this.emit("paused", why);
   }
 
@@ -222,6 +254,7 @@ export class Client extends Emitter {
     this._stop();
     this._options.store?.keep(null);
     this._endRoom(error);
+    this._watch.end(error);
     this.emit("ended", error);
   }
 
@@ -241,6 +274,7 @@ export class Client extends Emitter {
       this._endRoom(new HoldfastError(code, "the seat was lost with the connection"));
     }
     this._checkBack();
+    this._watch.reconnected();
   }
 
   // -- what connections bring -----------------------------------------------------------------------------------------
@@ -249,6 +283,7 @@ export class Client extends Emitter {
   take(message) {
     const room = this.room;
     if (message.t === "seated") this._seated(message);
+    else if (message.t === "watching" && !room) this._watch.take(message);
     else if (message.t === "part") {
       if (!(room instanceof ObjectRoom) || message.room !== room.id) return;
       room._takePart(message);
@@ -256,11 +291,16 @@ export class Client extends Emitter {
     } else if (message.t === "left") {
       if (room?.id === message.room) this._seatGone(new HoldfastError(ErrorCode.NOT_SEATED, "the seat was given up"));
     } else if (message.t === "events") {
-      if (room?.id === message.room) room?._takeEvents(message);
+      const heard = room ?? this.watched;
+      if (heard?.id === message.room) heard?._takeEvents(message);
     } else if (message.t === "pong") this._pong(Number(message.time_us) / 1e6);
     else if (message.t === "notice") this.emit("notice", String(message.text));
     else if (message.t === "redirect" && !message.ref) this._lifeline.seek(message);
-    else if (message.t === "error" && !message.ref && SEAT_GONE.includes(message.code)) {
+    else if (message.t === "error" && !message.ref && message.code === ErrorCode.ROOM_MOVING.number) {
+      if (!this.watched) return;
+      this.lost(message.message);
+      this._watch.reconnected();
+    } else if (message.t === "error" && !message.ref && SEAT_GONE.includes(message.code)) {
       const closed = message.code === ErrorCode.ROOM_CLOSED.number;
       this._seatGone(new HoldfastError(closed ? ErrorCode.ROOM_CLOSED : ErrorCode.NOT_SEATED, message.message));
     }
@@ -268,8 +308,8 @@ export class Client extends Emitter {
 
   /** @param {Uint8Array} data */
   takeFrame(data) {
-    const room = this.room;
-    if (!(room instanceof RowRoom) || !room._receive(data)) return;
+    const room = this.room ?? this.watched;
+    if (!room || room instanceof ObjectRoom || !room._receive(data)) return;
     this._heardAt = clock();
     if (this._lifeline.missing) this._lifeline.neverMind();
     this._checkBack();
@@ -300,6 +340,7 @@ export class Client extends Emitter {
       room?._end(new HoldfastError(ErrorCode.NOT_SEATED, "another seat has taken its place"));
       this.room = next;
       this._heardAt = clock();
+      this._watch.end(new HoldfastError(ErrorCode.NOT_SEATED, "a seat was taken"));
       this.emit("room", next);
     }
     this._expected = this.heldRoom = "";
@@ -311,6 +352,7 @@ export class Client extends Emitter {
   _seatGone(error) {
     this._expected = "";
     this._endRoom(error);
+    this._watch.end(error);
     this._checkBack();
     this._lifeline.changed();
   }
@@ -328,10 +370,12 @@ export class Client extends Emitter {
   _checkBack() {
     const room = this.room, lifeline = this._lifeline;
     if (room?.ready) lifeline.changed(); // (somebody may wait for that)
-    if (!lifeline.paused || this._expected || lifeline.missing || (room && !room.ready)) return;
-    if (this._away && room instanceof RowRoom && !room.play.newest) return;
-    lifeline.back();
-    if (!this._away) return;
+    if (lifeline.paused) {
+      if (this._expected || lifeline.missing || (room && !room.ready)) return;
+      if (this._away && room instanceof RowRoom && !room.play.newest) return;
+      lifeline.back();
+    }
+    if (!this._away || (this.watched && !this.watched.play.newest)) return;
     this._away = false;
     const epoch = this.epoch();
     this.emit("resumed", { pauseMs: (clock() - this._quietSince) * 1000, epoch, moved: epoch > this._epochAway });

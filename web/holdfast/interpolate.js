@@ -106,9 +106,10 @@ export class Interpolator {
 
 /** The moment of the room that is being drawn: behind the tick line, and never going back. */
 export class Playhead {
-  /** @param {import("./timesync.js").TickClock} clock */
-  constructor(clock) {
+  /** @param {import("./timesync.js").TickClock} clock @param {number} [every] ticks from frame to frame */
+  constructor(clock, every = 1) {
     this._clock = clock;
+    this._every = every;
     this._tick = 0;
     /** @type {number | null} */
     this._movedAt = null;
@@ -122,8 +123,8 @@ export class Playhead {
   /** How far behind the line it ought to be. */
   get behindTicks() {
     const hz = this._clock.tickHz;
-    const forJitter = 1 + ((JITTERS * this._clock.jitterMs) / 1000) * hz;
-    return Math.max(BEHIND_TICKS, Math.min(forJitter, BEHIND_MAX_S * hz));
+    const forJitter = this._every + ((JITTERS * this._clock.jitterMs) / 1000) * hz;
+    return Math.max(BEHIND_TICKS - 1 + this._every, Math.min(forJitter, BEHIND_MAX_S * hz));
   }
 
   /** Where it is at `now`, as a tick with a fraction. A frame must have come. @param {number} now */

@@ -31,6 +31,8 @@ const ANSWERS = {
   create_room: ["room_created", "redirect"],
   join: ["seated", "redirect"],
   leave: ["left"],
+  watch: ["watching", "redirect"],
+  unwatch: ["unwatched"],
 };
 
 /** Seconds by the clock that everything here counts on. */

@@ -8,40 +8,30 @@
  */
 
 import { ErrorCode, HoldfastError } from "./errors.js";
-import { FrameDecoder } from "./frame.js";
 import { InputShape, InputWindow } from "./inputs.js";
-import { Interpolator, Playhead } from "./interpolate.js";
-import { layoutOf } from "./delta.js";
 import { Predictor } from "./predict.js";
+import { Sight } from "./sight.js";
 import { Steering } from "./steering.js";
-import { TickClock } from "./timesync.js";
 
 /** For so long after a picture an input says that its player saw what was drawn, not what came last. */
 const DRAWN_S = 0.25;
 
 /** Inputs and frames of one seat. Times are seconds of the caller's monotonic clock. */
-export class Play {
+export class Play extends Sight {
   /**
    * @param {any} seated the message
    * @param {import("./predict.js").Rules | null} rules own moves are predicted with them; null: nothing is predicted
    */
   constructor(seated, rules) {
+    super(seated);
     this.seat = /** @type {number} */ (seated.seat);
-    this.tickHz = /** @type {number} */ (seated.tick_hz);
-    this.layout = layoutOf(seated.view);
     this.shape = new InputShape(seated.inputs);
     this.stream = seated.stream;
     this.window = new InputWindow(seated.last_seq);
-    this.frames = new FrameDecoder(this.layout, seated);
-    /** @type {import("./frame.js").Frame | null} */
-    this.newest = null;
     /** From input to acknowledging frame, the latest; null before the first. @type {number | null} */
     this.rttMs = null;
-    this.clock = new TickClock(this.tickHz);
     this.steering = new Steering(this.clock, seated.last_seq);
     this.predictor = rules && new Predictor(rules, this.seat, this.tickHz);
-    this.interpolator = new Interpolator(this.layout, this.tickHz);
-    this._playhead = new Playhead(this.clock);
     /** @type {{tick: number, at: number} | null} */
     this._drawn = null;
     this._held = this.shape.neutral();
@@ -85,24 +75,21 @@ export class Play {
     return this.window.packet(this.stream, this.frames.baseline, seen);
   }
 
+  /** @param {import("./frame.js").Frame} frame @param {number} now */
+  _took(frame, now) {
+    this.steering.frame(frame.tick, frame.lastSeq, frame.depth, now);
+    this.predictor?.frame(frame, now);
+  }
+
   /**
    * Take a frame; returns it when it is of this seat. Throws BadFrame.
    * @param {Uint8Array} data @param {number} now
    */
   receive(data, now) {
-    const frame = this.frames.receive(data);
-    if (!frame) return null;
-    const settled = this.window.acknowledge(frame.lastSeq);
-    if (settled) this.rttMs = (now - this.steering.madeAt(frame.lastSeq)) * 1000;
-    const newest = this.newest;
-    if (!newest || frame.tick > newest.tick || frame.epoch > newest.epoch) {
-      if (newest && frame.epoch > newest.epoch) this._startAnew(frame.lastSeq);
-      this.newest = frame;
-      this.clock.frame(frame.tick, now);
-      this.steering.frame(frame.tick, frame.lastSeq, frame.depth, now);
-      this.predictor?.frame(frame, now);
+    const frame = super.receive(data, now);
+    if (frame && this.window.acknowledge(frame.lastSeq)) {
+      this.rttMs = (now - this.steering.madeAt(frame.lastSeq)) * 1000;
     }
-    this.interpolator.add(frame);
     return frame;
   }
 
@@ -113,12 +100,11 @@ export class Play {
    * @returns {{tick: number, columns: Record<string, number[]>} | null}
    */
   viewAt(now) {
-    if (!this.newest) return null;
-    const tick = this._playhead.at(now);
-    const columns = this.interpolator.at(tick);
-    this._drawn = { tick: Math.max(0, Math.round(tick)), at: now };
-    for (const [name, value] of Object.entries(this.predictor?.drawn(now) ?? {})) columns[name][this.seat] = value;
-    return { tick, columns };
+    const view = super.viewAt(now);
+    if (!view) return null;
+    this._drawn = { tick: Math.max(0, Math.round(view.tick)), at: now };
+    for (const [name, value] of Object.entries(this.predictor?.drawn(now) ?? {})) view.columns[name][this.seat] = value;
+    return view;
   }
 
   /**
@@ -132,18 +118,14 @@ export class Play {
     if (this.shape.fields.length !== seated.inputs.length) {
       throw new HoldfastError(ErrorCode.BAD_MESSAGE, "the seat that was resumed takes other inputs");
     }
-    this.frames = new FrameDecoder(this.layout, seated);
-    this.newest = null;
-    this._startAnew(seated.last_seq);
+    super.resume(seated);
   }
 
   /** @param {number} lastSeq */
   _startAnew(lastSeq) {
-    this.clock.restart();
+    super._startAnew(lastSeq);
     this.steering.restart(lastSeq);
-    this._playhead.restart();
     this._drawn = null;
-    this.interpolator.clear();
     this.predictor?.restart(lastSeq);
   }
 }

@@ -2,8 +2,10 @@
  * A seat as a page has it: what to want, what is seen, what happened. It outlives its connections.
  *
  *     Room ── events, roster, why it ended
- *      ├─ RowRoom      rows: `want` ─► an input a tick;      frames ─► `viewAt`
- *      └─ ObjectRoom   objects: `act` ─► each applied once;  whole view on joining and on every resume
+ *      ├─ ShownRoom       rows: frames ─► `viewAt`
+ *      │   ├─ RowRoom     a seat: `want` ─► an input a tick
+ *      │   └─ WatchedRoom no seat
+ *      └─ ObjectRoom      objects: `act` ─► each applied once;  whole view on joining and on every resume
  *
  * While the connection is lost nothing here ends. Events that nobody listens to yet wait, 1024 at most.
  */
@@ -12,6 +14,7 @@ import { ActWindow, ViewParts, packAct } from "./acts.js";
 import { BadFrame, ErrorCode, HoldfastError } from "./errors.js";
 import { Emitter } from "./emitter.js";
 import { Play } from "./play.js";
+import { Sight } from "./sight.js";
 import { clock } from "./link.js";
 
 const EVENTS_KEPT = 1024;
@@ -48,7 +51,7 @@ export class Room extends Emitter {
     /** Why no more comes; null while the seat is ours. @type {HoldfastError | null} */
     this.ended = null;
     /** (tick, index) of the newest event that came. @type {[number, number]} */
-    this.heard = after ?? [Math.max(seated.tick - 1, 0), seated.tick ? LAST_INDEX : 0];
+    this.heard = after ?? before(seated.tick);
     /** Whether some events of a pause were kept by the server no longer. */
     this.missed = !!seated.missed;
     /** @type {RoomEvent[]} */
@@ -125,26 +128,21 @@ export class Room extends Emitter {
 }
 
 /**
- * A seat in a room of rows: inputs at the room's pace, frames back. Also tells `frame`.
+ * A room of rows, as its frames show it. Also tells `frame`.
+ * @template {Sight} Seen
  * @extends {Room<{frame: import("./frame.js").Frame}>}
  */
-export class RowRoom extends Room {
-  /** @param {any} seated @param {[number, number] | null} after @param {import("./predict.js").Rules | null} rules */
-  constructor(seated, after, rules) {
-    super(seated, after);
-    /** Inputs, frames, clock and prediction of this seat. */
-    this.play = new Play(seated, rules);
+export class ShownRoom extends Room {
+  /** @param {any} told the message @param {[number, number] | null} after @param {Seen} play */
+  constructor(told, after, play) {
+    super(told, after);
+    /** Frames and clock, and of a seat inputs and prediction. */
+    this.play = play;
+    /** Ticks from frame to frame. */
+    this.every = /** @type {number} */ (told.every ?? 1);
     this.frames = 0;
     this.badFrames = 0;
     this._heardAt = Infinity; // no frame yet: nothing to miss
-  }
-
-  /**
-   * What the player wants from now on; fields that are not named stay as they are. Throws HoldfastError (BAD_OPTION).
-   * @param {Record<string, number>} fields
-   */
-  want(fields) {
-    this.play.want(fields);
   }
 
   /** What to draw now; see `Play.viewAt`. */
@@ -152,19 +150,14 @@ export class RowRoom extends Room {
     return this.play.viewAt(clock());
   }
 
-  /** @param {number} now */
-  silent(now) {
-    return !this.ended && now - this._heardAt > SILENT_S;
-  }
-
-  /** @param {any} seated */
-  _resume(seated) {
-    this.play.resume(seated);
+  /** @param {any} told */
+  _resume(told) {
+    this.play.resume(told);
     this._heardAt = Infinity;
-    super._resume(seated);
+    super._resume(told);
   }
 
-  /** @param {Uint8Array} data @returns {boolean} whether it was a frame of this seat */
+  /** @param {Uint8Array} data @returns {boolean} whether it was a frame of this room */
   _receive(data) {
     const now = clock();
     try {
@@ -180,6 +173,51 @@ export class RowRoom extends Room {
       this.badFrames += 1;
       return false;
     }
+  }
+}
+
+/**
+ * A seat in a room of rows: inputs at the room's pace, frames back.
+ * @extends {ShownRoom<Play>}
+ */
+export class RowRoom extends ShownRoom {
+  /** @param {any} seated @param {[number, number] | null} after @param {import("./predict.js").Rules | null} rules */
+  constructor(seated, after, rules) {
+    super(seated, after, new Play(seated, rules));
+  }
+
+  /**
+   * What the player wants from now on; fields that are not named stay as they are. Throws HoldfastError (BAD_OPTION).
+   * @param {Record<string, number>} fields
+   */
+  want(fields) {
+    this.play.want(fields);
+  }
+
+  /** @param {number} now */
+  silent(now) {
+    return !this.ended && now - this._heardAt > SILENT_S;
+  }
+}
+
+/**
+ * A room of rows that is watched without a seat (`seat` is -1): some ten frames a second, and its events.
+ * @extends {ShownRoom<Sight>}
+ */
+export class WatchedRoom extends ShownRoom {
+  /** @param {any} watching the message */
+  constructor(watching) {
+    super({ ...watching, seat: -1, generation: 0 }, null, new Sight({ ...watching, last_seq: 0 }, watching.every));
+  }
+
+  /** What happened while nobody looked is not told. @param {any} watching */
+  _resume(watching) {
+    this.heard = before(watching.tick);
+    super._resume({ ...watching, last_seq: 0 });
+  }
+
+  _lost() {
+    this.play.newest = null;
   }
 }
 
@@ -260,4 +298,9 @@ export class ObjectRoom extends Room {
   _settle(lastSeq) {
     if (this._window.acknowledge(lastSeq)) this.emit("settled", this._window.acknowledged);
   }
+}
+
+/** The id that comes before those of all events of a tick. @param {number} tick @returns {[number, number]} */
+function before(tick) {
+  return [Math.max(tick - 1, 0), tick ? LAST_INDEX : 0];
 }
