@@ -47,6 +47,8 @@ class WatchEncoder:
         return self._bodies(views, np.zeros_like(views))
 
     def _bodies(self, views: np.ndarray, before: np.ndarray) -> list[bytes]:
+        if not len(views):
+            return []
         return [delta + self._own for delta in self._shared.encode_portably(views, before).strings()]
 
 
