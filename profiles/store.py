@@ -14,15 +14,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from profiles import engine_sqlite, model
 from profiles.model import LeaderboardRow, MatchResult, MatchRow, Profile, ProfileNotFound, Standing
 from profiles.tables import accounts, match_results, profiles, standings
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 _IN_MAX = 500  # values in one IN (...)
 _STANDING = [field.name for field in attrs.fields(Standing)]
@@ -122,9 +125,13 @@ class Store:
             return db.execute(query).all()
 
 
-def _insert(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+def _insert(db: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """INSERT with ON CONFLICT, which both dialects have, each in a class of its own."""
-    return sqlite.insert(table) if db.dialect.name == "sqlite" else postgresql.insert(table)
+    if db.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # with all of its drivers: not for those who have SQLite
+
+    return postgresql.insert(table)
 
 
 def _slices(values: Iterable[T]) -> Iterator[list[T]]:
