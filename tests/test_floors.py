@@ -12,6 +12,7 @@ sources, the second half lets them loose on the real ones.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,12 @@ LINES_MAX = 450
 # Checkers: source text in, complaints out.
 
 
+@functools.cache
+def syntax(source: str) -> ast.Module:
+    """The tree of a source, which several checkers look at."""
+    return ast.parse(source)
+
+
 def imports_of(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
     """(line, full dotted name) of everything imported anywhere in the file, also inside functions.
 
@@ -129,7 +136,7 @@ def floor_faults(source: str, module: str, package: str) -> list[str]:
     own = module.partition(".")[0]
     found = {
         (line, name.partition(".")[0])
-        for line, name in imports_of(ast.parse(source), package)
+        for line, name in imports_of(syntax(source), package)
         if name.partition(".")[0] in BELOW.keys() | {"tests"}
     }
     return [f"{module}:{line} imports {top}" for line, top in sorted(found) if top != own and top not in BELOW[own]]
@@ -137,7 +144,7 @@ def floor_faults(source: str, module: str, package: str) -> list[str]:
 
 def purity_faults(source: str, module: str, package: str, pure: Iterable[str], ours: Iterable[str]) -> list[str]:
     """What a pure file must not do: import the outside world or an impure file of ours, open, print."""
-    tree = ast.parse(source)
+    tree = syntax(source)
     pure, ours = set(pure), set(ours)
     faults = []
     for line, name in imports_of(tree, package):
@@ -155,7 +162,7 @@ def purity_faults(source: str, module: str, package: str, pure: Iterable[str], o
 
 def determinism_faults(source: str, module: str) -> list[str]:
     """What could give two machines, or processes, different bytes. Sets are followed by their names."""
-    tree = ast.parse(source)
+    tree = syntax(source)
     sets = set_names(tree)
     faults: list[tuple[int, str]] = []
     for node in ast.walk(tree):
@@ -226,7 +233,7 @@ def shape_faults(source: str, module: str) -> list[str]:
     """A file without its opening why, or too long to be read at one sitting. An empty one needs no why."""
     lines = source.count("\n")
     faults = [] if lines <= LINES_MAX else [f"{module}: {lines} lines; split it, {LINES_MAX} are the limit"]
-    tree = ast.parse(source)
+    tree = syntax(source)
     explained = not tree.body or ast.get_docstring(tree)
     return faults if explained else [*faults, f"{module}: opens without a docstring"]
 
@@ -235,7 +242,7 @@ def sleeps(source: str, module: str) -> list[str]:
     """Calls of time.sleep, which make a test slow and still not certain."""
     return [
         f"{module}:{node.lineno} sleeps; wait for the event, or use the autojump clock"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(syntax(source))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep"
     ]
 

@@ -30,7 +30,7 @@ from tests.server.disks import filled, small_disk
 from tests.server.processes import Server, serving
 from tests.server.worlds import Nodes, let_jump, ordinary_clock
 
-OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "2.5"))
+OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "1.5"))
 BACK_S = 1.0
 """Within this all goes on."""
 AWAY_S = 30.0

@@ -70,7 +70,7 @@ def test_a_look_keeps_what_is_judged() -> None:
 
 def test_players_come_and_go_on_a_real_server() -> None:
     seen: list[Any] = []
-    told = measure(5.0, 4, 1.0, 20, look_every_s=0.5, groups=2, show=seen.append)
+    told = measure(3.0, 4, 1.0, 20, look_every_s=0.5, groups=2, show=seen.append)
     assert told["stays"] >= 2
     assert (told["could_not_play"], told["errors"], told["inputs"]["lost"]) == (0, {}, 0)
     assert told["samples"] == seen
