@@ -227,7 +227,9 @@ static PyObject *add(PyObject *module, PyObject *args) {
 
 /* ---- deltas: see netcode/delta.py for the format ---- */
 
-enum { START, COUNT, BITS, FIELD };  /* a field: int32 each */
+enum { START, COUNT, BITS, SIGNED, FIELD };  /* a field: int32 each */
+
+static int value_bytes(int code) { return code == 3 ? 4 : code; }
 
 static size_t write_mask(const int32_t *changes, int count, unsigned char *out) {
     const int bytes = (count + 7) / 8, sparse = count > 16;
@@ -265,8 +267,7 @@ static size_t delta(const int32_t *current, const int32_t *baseline, const int32
     }
     for (int number = 0; number < count; number++) {
         const int32_t *field = fields + number * FIELD, *mine = changes + field[START];
-        const int bytes = codes[number] == 3 ? 4 : codes[number];
-        if (!bytes) continue;
+        const int bytes = value_bytes(codes[number]);
         for (int i = 0; i < field[COUNT]; i++)
             if (mine[i])
                 for (int byte = 0; byte < bytes; byte++) *at++ = (unsigned char)((uint32_t)mine[i] >> 8 * byte);
@@ -311,11 +312,99 @@ static PyObject *deltas(PyObject *module, PyObject *args) {
     return PyLong_FromLongLong(at);
 }
 
+/* The mask of a field at data[at]: a byte for eight values in `mask`. Returns where it ends, or -1 with an error set. */
+static Py_ssize_t read_mask(const unsigned char *data, Py_ssize_t length, Py_ssize_t at, int count, unsigned char *mask) {
+    const int bytes = (count + 7) / 8, sparse = count > 16;
+    const unsigned char *top = data + at;
+    if (sparse) at += (bytes + 7) / 8;
+    for (int byte = 0; byte < bytes && at <= length; byte++) {
+        mask[byte] = 0;
+        if (sparse && !(top[byte / 8] >> byte % 8 & 1)) continue;
+        if (at < length) mask[byte] = data[at];
+        at++;
+    }
+    if (at > length) {
+        PyErr_SetString(PyExc_ValueError, "a mask is cut short");
+        return -1;
+    }
+    if (count % 8 && mask[bytes - 1] >> count % 8) {
+        PyErr_SetString(PyExc_ValueError, "a mask is longer than its field");
+        return -1;
+    }
+    return at;
+}
+
+/* Apply the changes of one field, which begin at data[at], to a list of whole numbers. Returns where they end, or -1. */
+static Py_ssize_t change(PyObject *values, const int32_t *field, int bytes, const unsigned char *mask, const unsigned char *data,
+                         Py_ssize_t length, Py_ssize_t at) {
+    const int64_t keep = ((int64_t)1 << field[BITS]) - 1, low = field[SIGNED] ? -((int64_t)1 << (field[BITS] - 1)) : 0;
+    for (int i = 0; i < field[COUNT]; i++) {
+        if (!(mask[i / 8] >> i % 8 & 1)) continue;
+        if (bytes > length - at) {
+            PyErr_SetString(PyExc_ValueError, "the delta is cut short");
+            return -1;
+        }
+        uint32_t step = 0;
+        for (int byte = 0; byte < bytes; byte++) step |= (uint32_t)data[at++] << 8 * byte;
+        if (bytes < 4 && step >> (8 * bytes - 1)) step |= ~0u << 8 * bytes;
+        PyObject *before = PyList_GetItem(values, field[START] + i); /* borrowed */
+        const int64_t value = before ? PyLong_AsLongLong(before) : -1;
+        if (value == -1 && PyErr_Occurred()) return -1;
+        PyObject *after = PyLong_FromLongLong(((value + (int32_t)step - low) & keep) + low);
+        if (!after || PyList_SetItem(values, field[START] + i, after) != 0) return -1;
+    }
+    return at;
+}
+
+/* undelta(data, at, fields, baseline): the values after a delta at data[at], a list like `baseline`, and where it ends.
+   Raises ValueError on anything malformed. */
+static PyObject *undelta(PyObject *module, PyObject *args) {
+    enum { DATA, FIELDS, ARRAYS };
+    Py_buffer a[ARRAYS];
+    Py_ssize_t at;
+    PyObject *baseline, *values = NULL, *found = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*ny*O!", &a[DATA], &at, &a[FIELDS], &PyList_Type, &baseline)) return NULL;
+    const Py_ssize_t length = a[DATA].len, count = count_of(&a[FIELDS], 4 * FIELD);
+    const unsigned char *data = a[DATA].buf, one = 1;
+    unsigned char *masks = NULL;
+    Py_ssize_t masks_size = 0, mask_at = 0;
+    for (Py_ssize_t number = 0; number < count; number++) masks_size += ((int32_t *)a[FIELDS].buf)[number * FIELD + COUNT] / 8 + 1;
+    const Py_ssize_t codes = at;
+    if (at < 0 || at > length || (count + 3) / 4 > length - at) {
+        PyErr_SetString(PyExc_ValueError, "the delta is cut short");
+        goto done;
+    }
+    if (!(masks = PyMem_Malloc((size_t)masks_size + 1)) || !(values = PyList_GetSlice(baseline, 0, PyList_Size(baseline)))) goto done;
+    at += (count + 3) / 4;
+    for (Py_ssize_t number = 0; number < count; number++) { /* first the masks of all fields that changed */
+        const int32_t *field = (int32_t *)a[FIELDS].buf + number * FIELD;
+        const int code = data[codes + number / 4] >> 2 * (number % 4) & 3;
+        if (code && field[COUNT] > 1 && (at = read_mask(data, length, at, field[COUNT], masks + mask_at)) < 0) goto done;
+        mask_at += field[COUNT] / 8 + 1;
+    }
+    mask_at = 0;
+    for (Py_ssize_t number = 0; number < count; number++) {
+        const int32_t *field = (int32_t *)a[FIELDS].buf + number * FIELD;
+        const int code = data[codes + number / 4] >> 2 * (number % 4) & 3;
+        const unsigned char *mask = field[COUNT] > 1 ? masks + mask_at : &one;
+        if (code && (at = change(values, field, value_bytes(code), mask, data, length, at)) < 0) goto done;
+        mask_at += field[COUNT] / 8 + 1;
+    }
+    found = Py_BuildValue("(On)", values, at);
+done:
+    PyMem_Free(masks);
+    Py_XDECREF(values);
+    release(a, ARRAYS);
+    return found;
+}
+
 static PyMethodDef methods[] = {
     {"seal", seal, METH_VARARGS, NULL},
     {"open", open_, METH_VARARGS, NULL},
     {"add", add, METH_VARARGS, NULL},
     {"deltas", deltas, METH_VARARGS, NULL},
+    {"undelta", undelta, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from game.view import Field
 from netcode.errors import BadFrame
-from netcode.packed import Packed, compiled, dense, joined, packed
+from netcode.packed import Packed, compiled, dense, joined, packed, whole
 
 _PLAIN_MASK_MAX = 16
 _CODE_BYTES = (0, 1, 2, 4)
@@ -67,7 +67,7 @@ class DeltaEncoder:
             bit_at += range(first_bit, first_bit + field.count)
             head_field += [number] * mask_bytes
             sparse += [field.count > _PLAIN_MASK_MAX] * mask_bytes
-        self._fields = np.array([(field.start, field.count, field.bits) for field in fields], np.int32)
+        self._table = _table(fields)
         self._longest = self._code_bytes + len(head_field) + 4 * self.width
         self._starts = np.array(starts, np.intp)
         self._half = np.array([-(2**31) if h == 2**31 else h for h in half], np.int32)
@@ -89,7 +89,8 @@ class DeltaEncoder:
         if compiled is None:
             return self.encode_portably(views[current], np.where(baseline[:, None] < 0, 0, views[baseline]))
         out, sizes = np.empty((count + 1) * self._longest, np.uint8), np.empty(count, np.int64)
-        size = compiled.deltas(views, self.width, current, baseline, self._fields, self._longest, out, sizes)
+        numbers = whole(current, baseline)
+        size = compiled.deltas(views, self.width, *numbers, self._table, self._longest, out, sizes)
         return dense(out[:size], sizes)
 
     def encode_portably(self, current: np.ndarray, baseline: np.ndarray) -> Packed:
@@ -133,16 +134,33 @@ class DeltaEncoder:
         return head, kept
 
 
+def _table(fields: Sequence[Field]) -> np.ndarray:
+    """The layout as compiled code takes it."""
+    rows = [(field.start, field.count, field.bits, field.signed) for field in fields]
+    return np.array(rows, np.int32).reshape(len(rows), 4)
+
+
 class DeltaDecoder:
     """Decodes deltas of one layout, one at a time: only what has changed is looked at."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self._code_bytes = -(-len(fields) // 4)
         self._fields = [_Plan.of(field) for field in fields]
+        self._table = _table(fields)
 
-    def decode(self, data: bytes, at: int, baseline: Sequence[int]) -> tuple[list[int], int]:
+    def decode(self, data: bytes, at: int, baseline: list[int]) -> tuple[list[int], int]:
         """The values after a delta that starts at `data[at]`, and where it ends; raises BadFrame on anything
         malformed."""
+        if compiled is None:
+            return self.decode_portably(data, at, baseline)
+        try:
+            found: tuple[list[int], int] = compiled.undelta(data, at, self._table, baseline)
+        except ValueError as error:
+            raise BadFrame(str(error)) from None
+        return found
+
+    def decode_portably(self, data: bytes, at: int, baseline: list[int]) -> tuple[list[int], int]:
+        """The same without compiled code."""
         values = list(baseline)
         codes, at = data[at : at + self._code_bytes], at + self._code_bytes
         if len(codes) < self._code_bytes:
@@ -161,7 +179,7 @@ class DeltaDecoder:
             else:
                 mask, at = _read_mask(data, at, plan.count)
                 if mask >> plan.count:
-                    raise BadFrame(f"field {plan.name}: the mask is longer than the field")
+                    raise BadFrame("a mask is longer than its field")
                 where = plan.places.get(mask) or plan.find(mask)
             changes.append((plan, _steps(code, len(where)), where))
         for plan, steps, where in changes:
@@ -228,7 +246,7 @@ def _read_mask(data: bytes, at: int, count: int) -> tuple[int, int]:
         return int.from_bytes(data[at:end], "little"), end
     top_bytes = -(-mask_bytes // 8)
     if at + top_bytes > len(data):
-        raise BadFrame("a mask of masks is cut short")
+        raise BadFrame("a mask is cut short")
     top = int.from_bytes(data[at : at + top_bytes], "little")
     at, mask = at + top_bytes, 0
     if at + (top & (1 << mask_bytes) - 1).bit_count() > len(data):

@@ -89,12 +89,17 @@ def joined(*parts: Packed) -> Packed:
     places = out.begins.copy()
     for part in parts:
         if compiled is not None:
-            compiled.add(out.data, places, part.data, part.begins, part.sizes)
+            compiled.add(out.data, places, part.data, *whole(part.begins, part.sizes))
         else:
             at, where = _bytes_of(part.begins, part.sizes), _bytes_of(places, part.sizes)
             out.data[where] = part.data[at]
             places += part.sizes
     return out
+
+
+def whole(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The same columns as compiled code takes them: int64, contiguous; copied only if they are not so already."""
+    return tuple(np.ascontiguousarray(column, np.int64) for column in columns)
 
 
 def _bytes_of(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
-from netcode.packed import Packed, compiled, dense
+from netcode.packed import Packed, compiled, dense, whole
 from netcode.seal import HEADER_SIZE, KEY_SIZE, OVERHEAD, SEQUENCE_AT, TAG_SIZE, Suite, make_cipher
 
 _SUITES = (Suite.AES_256_GCM, Suite.CHACHA20_POLY1305)
@@ -67,8 +67,8 @@ class CompiledSeals:
         sizes = plaintexts.sizes + OVERHEAD
         out = dense(np.empty(int(sizes.sum()), np.uint8), sizes)
         compiled.seal(
-            *(self._keys, self._suites, slots, sequences, heads, self._direction),
-            *(plaintexts.data, plaintexts.begins, plaintexts.sizes, out.data),
+            *(self._keys, self._suites, *whole(slots, sequences), heads, self._direction),
+            *(plaintexts.data, *whole(plaintexts.begins, plaintexts.sizes), out.data),
         )
         return out
 
@@ -77,8 +77,8 @@ class CompiledSeals:
         sizes, good = datagrams.sizes - OVERHEAD, np.empty(len(slots), bool)
         out = dense(np.empty(int(sizes.sum()), np.uint8), sizes)
         compiled.open(
-            *(self._keys, self._suites, slots, sequences, self._direction),
-            *(datagrams.data, datagrams.begins, datagrams.sizes, out.data, good),
+            *(self._keys, self._suites, *whole(slots, sequences), self._direction),
+            *(datagrams.data, *whole(datagrams.begins, datagrams.sizes), out.data, good),
         )
         return out, good
 

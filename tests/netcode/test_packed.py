@@ -69,7 +69,7 @@ def test_a_row_out_of_bounds_is_refused(begin: int, size: int) -> None:
 
 
 def test_deltas_of_no_view_are_refused() -> None:
-    views, fields = np.zeros((3, 2), np.int32), np.array([[0, 2, 8]], np.int32)
+    views, fields = np.zeros((3, 2), np.int32), np.array([[0, 2, 8, 0]], np.int32)
     out, sizes = np.zeros(64, np.uint8), np.zeros(1, np.int64)
     for current, baseline in [(3, 0), (-1, 0), (0, 3)]:
         with pytest.raises(ValueError, match="out of bounds"):
