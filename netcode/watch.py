@@ -40,16 +40,15 @@ class WatchEncoder:
 
     def deltas(self, views: np.ndarray, before: list[np.ndarray]) -> list[bytes]:
         """Bodies of frames against those before."""
-        return self._bodies(views, np.array(before, np.int32).reshape(views.shape))
+        both = np.concatenate([views, np.array(before, np.int32).reshape(views.shape)])
+        return self._bodies(both, np.arange(len(views)), np.arange(len(views)) + len(views))
 
     def full(self, views: np.ndarray) -> list[bytes]:
         """Bodies of full frames."""
-        return self._bodies(views, np.zeros_like(views))
+        return self._bodies(views, np.arange(len(views)), np.full(len(views), -1))
 
-    def _bodies(self, views: np.ndarray, before: np.ndarray) -> list[bytes]:
-        if not len(views):
-            return []
-        return [delta + self._own for delta in self._shared.encode_portably(views, before).strings()]
+    def _bodies(self, views: np.ndarray, current: np.ndarray, before: np.ndarray) -> list[bytes]:
+        return [delta + self._own for delta in self._shared.encode(views, current, before).strings()]
 
 
 def head(stream: int, epoch: int, tick: int, age: int) -> bytes:
