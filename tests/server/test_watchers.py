@@ -100,9 +100,9 @@ async def test_who_comes_later_begins_with_a_full_frame_and_costs_no_other_encod
     encoded: list[int] = []
     bodies = WatchEncoder._bodies
 
-    def counted(self: WatchEncoder, views: np.ndarray, before: np.ndarray) -> list[bytes]:
-        encoded.append(len(views))
-        return bodies(self, views, before)
+    def counted(self: WatchEncoder, views: np.ndarray, current: np.ndarray, before: np.ndarray) -> list[bytes]:
+        encoded.append(len(current))
+        return bodies(self, views, current, before)
 
     monkeypatch.setattr(WatchEncoder, "_bodies", counted)
     rig.tick(EVERY)
