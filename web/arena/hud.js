@@ -116,7 +116,10 @@ export class Hud {
     const told = JSON.stringify([top.map((seat) => [seat, names[seat], score[seat], deaths[seat], colourOf(seat)]), this.allScores]);
     this._write("scores", told, () => {
       this._scores.classList.toggle("all", this.allScores);
+      const head = element("li", "head");
+      head.append(element("span"), element("span"), element("span", "figures", "kills"), element("span", "figures", "deaths"));
       this._list.replaceChildren(
+        ...(this.allScores ? [head] : []),
         ...top.map((seat) => {
           const line = element("li", seat === me ? "me" : ""), swatch = element("span", "swatch");
           swatch.style.background = colourOf(seat);

@@ -101,7 +101,7 @@ function show(made, one, { flow, epochs, may, alone }) {
     say(parts.facts, `${rooms}, ${some(one.players, "player")} by its lease; it does not answer`);
     return;
   }
-  say(parts.facts, `${rooms}, ${some(one.players, "player")} · up ${age(report.uptime_s)} · pid ${report.pid} · ${Math.round(report.rss_mb)} MB`);
+  say(parts.facts, `${rooms}, ${some(one.players, "player")} · up ${age(report.uptime_s)} · pid ${report.pid} · ${Math.round(report.rss_mb)}\u00a0MB`);
   const busiest = report.phases.reduce((a, b) => (b.tick_ms.p99 / b.budget_ms > a.tick_ms.p99 / a.budget_ms ? b : a), report.phases[0]);
   const gauges = [
     ["tick", busiest.tick_ms.p99 / busiest.budget_ms, `${span(busiest.tick_ms.p99)} of ${span(busiest.budget_ms)}`, "p99 of a phase, over five seconds"],

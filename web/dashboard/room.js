@@ -35,7 +35,7 @@ export function room(id, tools) {
         "table",
         {},
         make("caption", {}, "Players"),
-        make("thead", {}, make("tr", {}, ...["seat", "name", "score", ""].map((name) => make("th", { scope: "col" }, name)))),
+        make("thead", {}, make("tr", {}, ...["seat", "name", "score", ""].map((name) => make(name === "score" ? "th.number" : "th", { scope: "col" }, name)))),
         seats,
       ),
       make("h3", {}, "Whom it has belonged to"),
@@ -172,7 +172,8 @@ function drawn(canvas) {
       pen.arc(x, y, 6, 0, 7);
       pen.fill();
       pen.fillStyle = style.color;
-      pen.fillText(place.name.slice(0, 16), x, y - 10);
+      const name = place.name.slice(0, 16), half = pen.measureText(name).width / 2 + 2;
+      pen.fillText(name, Math.min(Math.max(x, half), width - half), y - 10);
     }
   }
   requestAnimationFrame(draw);

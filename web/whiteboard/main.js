@@ -260,7 +260,7 @@ function radios(group, choices, chosen, paint, choose) {
 radios(part("colours", HTMLDivElement), COLOURS, pen.colour, (button, value) => (button.style.background = value), (value) => (pen.colour = value));
 radios(part("widths", HTMLDivElement), WIDTHS, pen.width, (button, value) => {
   const dot = element("i");
-  dot.style.width = dot.style.height = `${4 + value * 0.55}px`;
+  dot.style.width = dot.style.height = `${Math.round(4.6 * Math.sqrt(value) - 4)}px`;
   button.append(dot);
 }, (value) => (pen.width = value));
 part("undo", HTMLButtonElement).addEventListener("click", () => pen.undo());
