@@ -189,11 +189,12 @@ class Lean(Rows):
         return found
 
     def send(self, rows: np.ndarray, now: float) -> tuple[Packed, np.ndarray]:
-        """The sealed input packets of these rows, all different, and where to."""
+        """The sealed input packets of these rows, all different, the shorter first, and where to."""
         self._make_inputs(rows, now)
+        rows = rows[np.argsort(self.newest[rows] - self.acknowledged[rows], kind="stable")]
         newest = self.newest[rows]
         counts = newest - self.acknowledged[rows]
-        back = np.arange(int(counts.max()))
+        back = np.arange(int(counts[-1]))
         head = np.zeros(len(rows), _INPUT)
         head["flags"], head["stream"] = HAS_BASELINE, self.stream[rows]
         head["ack"], head["ack_bits"] = self.highest[rows] & 0xFFFF, self.ack_bits(rows)

@@ -298,7 +298,7 @@ class Swarm:
         if len(part.rows):
             assert part.lane is not None
             for begin in range(0, len(part.rows), SENT_AT_ONCE):
-                self._out.put(part.lane, *lean.send(part.rows[begin : begin + SENT_AT_ONCE], now))
+                self._out.burst(part.lane, *lean.send(part.rows[begin : begin + SENT_AT_ONCE], now))
         packets = [(bot, packet) for bot in part.bots if (packet := bot.turn(now)) is not None]
         if weather is not None:
             for bot, packet in packets:

@@ -111,6 +111,8 @@ class Wire:
     def put(self, sock: socket.socket, packets: Packed, words: np.ndarray) -> int:
         return self.send(sock, packets.strings(), [address.tobytes()[:16] for address in words])
 
+    burst = put
+
 
 class Herd:
     """Players of a swarm whose sockets are a `Wire`. In columns, or one by one."""

@@ -8,9 +8,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from netcode.mmsg import Batch, DatagramBatch, PortableBatch, address_of, address_token, make_batch
+from netcode.packed import packed
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 MakeBatch = Callable[[int, int], Batch]
@@ -206,3 +208,35 @@ def test_a_short_ipv6_address_has_the_token_of_the_long_one() -> None:
 
 def test_the_fastest_one_is_taken() -> None:
     assert isinstance(make_batch(8, 100), DatagramBatch if sys.platform == "linux" else PortableBatch)
+
+
+def words_of(*socks: socket.socket) -> np.ndarray:
+    return np.frombuffer(b"".join(token_of(sock) for sock in socks), np.uint32).reshape(len(socks), -1)
+
+
+@pytest.mark.parametrize("sizes", [[5] * 150, [1], [0, 4], [7, 7, 7, 9, 9, 1200, 3], [1200] * 60, list(range(1, 90))])
+def test_a_burst_arrives_as_its_packets(
+    make: MakeBatch, pair: tuple[socket.socket, socket.socket], sizes: list[int]
+) -> None:
+    sender, receiver = pair
+    packets = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    assert make(512, 1280).burst(sender, packed(packets), words_of(*[receiver] * len(sizes))) == len(sizes)
+    assert [packet for packet, _ in make(512, 1280).receive(receiver)] == packets
+
+
+def test_a_burst_to_several_reaches_each(make: MakeBatch, pair: tuple[socket.socket, socket.socket]) -> None:
+    one, other = pair
+    assert make(8, 1280).burst(one, packed([b"a", b"b", b"c"]), words_of(other, one, other)) == 3
+    assert [packet for packet, _ in make(8, 1280).receive(other)] == [b"a", b"c"]
+    assert [packet for packet, _ in make(8, 1280).receive(one)] == [b"b"]
+
+
+def test_a_burst_that_nobody_takes_is_lost(make: MakeBatch, pair: tuple[socket.socket, socket.socket]) -> None:
+    """The refusal of the first comes back on a later call and costs one packet at most."""
+    sender, receiver = pair
+    words, batch = words_of(*[receiver] * 4), make(8, 1280)
+    receiver.close()
+    batch.burst(sender, packed([b"x"] * 4), words)
+    with bound(sender.family) as third:
+        sent = batch.burst(sender, packed([b"y"] * 4), words_of(*[third] * 4))
+        assert sent == len(make(8, 1280).receive(third)) >= 3
