@@ -239,7 +239,7 @@ class DatagramBatch:
             return self.put(sock, packets, words)
         to, data = (
             address_of(words[0].tobytes()[: self._out.names(sock.family).dtype.itemsize]),
-            memoryview(packets.data),
+            memoryview(packets.data.tobytes()),
         )
         edges = [0, *(np.flatnonzero(sizes[1:] != sizes[:-1]) + 1).tolist(), len(sizes)]
         for first, end in itertools.pairwise(edges):
