@@ -75,7 +75,7 @@ class Bot:
         self.row = -1
         """Its row among the lean players (`bots.lean`), with the state of `end`, `play`, `kept`; -1: none."""
         self._swarm = swarm
-        self._control = Control(who, self)
+        self._control = Control(who, self, swarm.pool)
         self._games: list[str] = []
         self._inside: Callable[[Frame], bool] | None = None
 

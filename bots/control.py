@@ -13,7 +13,8 @@ when the connection is lost fail with what ended it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -25,6 +26,7 @@ from netcode.certificate import client_trust
 from netcode.control import PROTOCOL, ControlChannel, State, message_bytes
 from netcode.errors import ErrorCode, NetcodeError, ProtocolError, RemoteError
 from netcode.messages import Message
+from netcode.pool import LinkPool
 from netcode.reach import Place, places_of, reach
 from netcode.requests import Requests
 from netcode.resume import Backoff, ConnectionEnded
@@ -80,6 +82,8 @@ class _Line:
         self.link = link
         self.channel = ControlChannel(server=False)
         self.requests = Requests()
+        self._left: list[Message | bytes] = []  # what the pool has read and not handled
+        self._fault: Exception | None = None  # that it met
 
     async def receive(self) -> list[Message | bytes]:
         """What comes next. Raises LinkClosed and ProtocolError when nothing comes any more."""
@@ -87,6 +91,27 @@ class _Line:
         if not data:
             raise ConnectionEnded.lost("the server has closed the connection")
         return self.channel.receive_data(data)
+
+    async def receive_by(self, pool: LinkPool, take: Callable[[bytes], None]) -> list[Message | bytes]:
+        """The same, once there is more than realtime packets: those are given to `take` by the pool."""
+
+        def handle(data: bytes) -> bool:
+            items: list[Message | bytes] = []
+            try:
+                items = self.channel.receive_data(data)
+                while items and isinstance(packet := items[0], bytes):
+                    take(packet)
+                    del items[0]
+            except Exception as error:
+                self._fault = error
+            self._left = items
+            return not (items or self._fault)
+
+        await self.link.deliver(handle, pool)
+        if self._fault is not None:
+            raise self._fault
+        items, self._left = self._left, []
+        return items or await self.receive()
 
 
 @attrs.define
@@ -101,8 +126,10 @@ class _Entered:
 class Control:
     """The control connection of one bot, over as many links as it takes."""
 
-    def __init__(self, who: Identity, listener: Listener) -> None:
+    def __init__(self, who: Identity, listener: Listener, pool: LinkPool) -> None:
+        """`pool` reads the connection."""
         self.who = who
+        self._pool = pool
         self.error: Exception | None = None
         """Why the session ended; None while it lives."""
         self.trouble: Exception | None = None
@@ -231,7 +258,7 @@ class Control:
                 while True:
                     for item in items:
                         self._take(line, item)
-                    items = await line.receive()
+                    items = await line.receive_by(self._pool, partial(self._take, line))
             except NetcodeError as error:
                 lost = error
             line.link.close()

@@ -31,6 +31,7 @@ from game.errors import BadOption
 from netcode import messages
 from netcode.conditions import Conditions
 from netcode.mmsg import address_token, make_batch
+from netcode.pool import LinkPool
 from netcode.received import Received
 from netcode.seal import peek_connection_id
 
@@ -62,6 +63,8 @@ class Swarm:
         self._slices = [_Slice() for _ in range(SLICES)]
         self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
+        self.pool = LinkPool()
+        """Reads the control connections of all bots."""
         self._out = make_batch(SENT_AT_ONCE)
         self._in = make_batch(RECEIVED_MAX)
         self._period_s = 0.0
@@ -78,6 +81,7 @@ class Swarm:
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
+                self._nursery.start_soon(self.pool.run)
                 self._nursery.start_soon(self._receive)
                 self._nursery.start_soon(self._read_frames)
                 if self._weather is not None:

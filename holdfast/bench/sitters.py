@@ -27,6 +27,7 @@ from holdfast.files import raise_file_limit
 from netcode import messages
 from netcode.certificate import client_trust, development_certificate, server_context
 from netcode.messages import Message
+from netcode.pool import LinkPool
 from netcode.tcp import ByteLink
 from netcode.tls import READ_SIZE, Tls, accept
 
@@ -57,7 +58,7 @@ async def sit(server: str, seed: int, count: int) -> None:
 
     async def one(player: int, entered: Callable[[], None]) -> None:
         who: Identity = plan.identity(player)
-        async with Control(who, _Nobody()).session():
+        async with Control(who, _Nobody(), LinkPool()).session():
             entered()
             await trio.sleep_forever()
 
