@@ -77,20 +77,22 @@ CLIENT_ACCEPTS: dict[State, frozenset[type[Message]]] = {
     State.CLOSED: frozenset(),
 }
 REALTIME_IN = frozenset({State.MEMBER})
+ADVANCES: dict[type[Message], State] = {
+    messages.Hello: State.GREETED,
+    messages.Login: State.ENTERING,
+    messages.Resume: State.ENTERING,
+    messages.Welcome: State.MEMBER,
+}
 
 
 class ControlChannel:
     """One end of a control channel."""
 
+    __slots__ = ("_accepts", "_reader", "state")
+
     def __init__(self, server: bool) -> None:
         self.state = State.FRESH
         self._accepts = SERVER_ACCEPTS if server else CLIENT_ACCEPTS
-        self._advance: dict[type[Message], State] = {
-            messages.Hello: State.GREETED,
-            messages.Login: State.ENTERING,
-            messages.Resume: State.ENTERING,
-            messages.Welcome: State.MEMBER,
-        }
         self._reader = FrameReader(messages.MESSAGE_MAX + 1)
 
     def receive_data(self, data: bytes) -> list[Message | bytes]:
@@ -128,7 +130,7 @@ class ControlChannel:
             raise ProtocolError(
                 ErrorCode.WRONG_VERSION, f"this end speaks protocol {PROTOCOL}, the other {message.protocol}"
             )
-        self.state = self._advance.get(type(message), self.state)
+        self.state = ADVANCES.get(type(message), self.state)
         return message
 
 

@@ -103,7 +103,7 @@ class ByteLink:
         self._barren = 0  # bytes of TLS records since the last that brought anything
         self._idle: trio.Event | None = None  # somebody waits in `flush`
         self._ended: trio.Event | None = None  # somebody waits in `aclose` for the end that `receive` will see
-        self._pooled: Callable[[], None] | None = None  # ends `deliver`
+        self._pooled: _Pooled | None = None
         self._early = b""  # what was given back
         # Bytes from the peer wait above the socket, which may not be readable: left over by the last
         # `receive`, or come together with the end of the handshake.
@@ -248,33 +248,17 @@ class ByteLink:
             self._early = data + self._early
             self._undelivered = True
 
-    async def deliver(self, take: Callable[[bytes], bool], pool: LinkPool, bytes_max: int = READ_SIZE) -> None:
-        """Have `take` called from the pool with what comes, for as long as it returns True, and then go on with
-        `receive`: at once where there is no pool. `take` must not raise."""
-        await trio.lowlevel.checkpoint()
+    def be_read(
+        self, take: Callable[[bytes], bool], left: Callable[[], None], pool: LinkPool, bytes_max: int = READ_SIZE
+    ) -> bool:
+        """Have `take` called from the pool with what comes, for as long as it returns True; when it does not, or the
+        link ends or is closed, `left` is called, once, and the next is up to `receive`. Neither may raise. False:
+        nothing of this happens, for bytes wait already, the link is closed, or there is no pool."""
         if self._undelivered or self.closed is not None or not pool.available:
-            return
-        done = trio.Event()
-
-        def read() -> None:
-            try:
-                data = self._read(bytes_max)
-            except LinkClosed:  # and `_pooled` was called
-                return
-            if data is not None and not (data and take(data) and not self._undelivered):
-                leave()
-
-        def leave() -> None:
-            pool.remove(self._socket)
-            done.set()
-
-        pool.add(self._socket, read)
-        self._pooled = leave
-        try:
-            await done.wait()
-        finally:
-            self._pooled = None
-            pool.remove(self._socket)
+            return False
+        self._pooled = _Pooled(self, take, left, pool, bytes_max)
+        pool.add(self._socket, self._pooled)
+        return True
 
     async def until_hung_up(self) -> None:
         """Wait until the peer has gone, for somebody who neither reads nor writes meanwhile; for ever when it says
@@ -310,7 +294,7 @@ class ByteLink:
         if self._ended is not None:
             self._ended.set()
         if self._pooled is not None:
-            self._pooled()
+            self._pooled.leave()
         self._outbox = bytearray()
         self._early, self._undelivered = b"", False
         self._wake()
@@ -440,3 +424,27 @@ class ByteLink:
         if self._idle is not None:
             self._idle.set()
             self._idle = None
+
+
+class _Pooled:
+    """A link's stay in the pool."""
+
+    __slots__ = ("_bytes_max", "_left", "_link", "_pool", "_take")
+
+    def __init__(
+        self, link: ByteLink, take: Callable[[bytes], bool], left: Callable[[], None], pool: LinkPool, bytes_max: int
+    ) -> None:
+        self._link, self._take, self._left, self._pool, self._bytes_max = link, take, left, pool, bytes_max
+
+    def read(self) -> None:
+        with contextlib.suppress(LinkClosed):  # and `leave` was called
+            data = self._link._read(self._bytes_max)
+            if data is not None and not (data and self._take(data) and not self._link._undelivered):
+                self.leave()
+
+    def leave(self) -> None:
+        link = self._link
+        if link._pooled is self:
+            link._pooled = None
+            self._pool.remove(link._socket)
+            self._left()

@@ -168,15 +168,14 @@ class WebSocketLink:
         self._check()
         return b""
 
-    async def deliver(self, take: Callable[[bytes], bool], pool: LinkPool) -> None:
+    def be_read(self, take: Callable[[bytes], bool], left: Callable[[], None], pool: LinkPool) -> bool:
         """As that of a byte link."""
 
         def unwrap(data: bytes) -> bool:
             payload = self._take(data)
             return (not payload or take(payload)) and not self._over
 
-        if not self._over:
-            await self._link.deliver(unwrap, pool, READ_SIZE)
+        return not self._over and self._link.be_read(unwrap, left, pool)
 
     async def until_hung_up(self) -> None:
         """As that of a byte link."""

@@ -9,6 +9,7 @@ connections have not logged in, the oldest of them makes way for the newest.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import ssl
 
@@ -91,42 +92,50 @@ class Door:
         self.closing = False
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """One connection, to its end. Never raises for what a peer does."""
-        host = _host_of(stream)
+        """One connection, from its first byte to the pool, or to its end. Never raises for what a peer does."""
+        host, turn = _host_of(stream), self.pace.arrival()
         if not self._limits.may_connect(host, trio.current_time()):
             stream.socket.close()
             return
         self._limits.connected(host)
-        try:
-            with trio.CancelScope() as scope:
-                await self._serve(stream, scope)
-        finally:
-            self._limits.disconnected(host)
-
-    async def _serve(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
-        evicted, turn = self.half_open.add(scope), self.pace.arrival()
-        if evicted is not None:
-            evicted.cancel()
-            self._limits.counters.half_open += 1
-        try:
-            link = await ByteLink.server(
-                stream.socket, self._tls, self._nursery, turn=turn, http=True, handshake_timeout_s=LOGIN_S
-            )
-            visitor = Visitor(self, scope, link, turn)
+        with trio.CancelScope() as scope:
+            evicted = self.half_open.add(scope)
+            if evicted is not None:
+                evicted.cancel()
+                self._limits.counters.half_open += 1
             try:
-                await visitor.run()
-                await turn()  # a thousand who hang up at once do not make a tick wait for all of them
-            finally:
+                link = await ByteLink.server(
+                    stream.socket, self._tls, self._nursery, turn=turn, http=True, handshake_timeout_s=LOGIN_S
+                )
+            except BaseException as error:
+                self.half_open.settle(scope)
+                self._limits.disconnected(host)
+                if not isinstance(error, HandshakeFailed):
+                    raise
+            else:
+                await self.attend(Visitor(self, scope, link, turn, host))
+
+    def call(self, visitor: Visitor) -> None:
+        """A connection needs a task again."""
+        with contextlib.suppress(RuntimeError):  # the node has ended, and the connection with it
+            self._nursery.start_soon(self.attend, visitor)
+
+    async def attend(self, visitor: Visitor) -> None:
+        """Serve a connection until the pool has it, or until it has ended."""
+        pooled = False
+        try:
+            pooled = await visitor.run()
+            if not pooled:
+                await visitor.turn()  # a thousand who hang up at once do not make a tick wait for all of them
+        finally:
+            if not pooled:
+                given_up = visitor.given_up
                 visitor.gone()
-                if scope.cancel_called:
-                    link.close()
+                if given_up:
+                    visitor.link.close()
                 with trio.CancelScope(shield=True):
                     await visitor.link.aclose(visitor.told)
-        except HandshakeFailed:
-            return
-        finally:
-            stream.socket.close()
-            self.half_open.settle(scope)
+                self._limits.disconnected(visitor.host)
 
     async def log_in(self, link: Link, login: messages.Login, turn: Arrival) -> Session:
         """Log a guest in and open a session; raises ProtocolError."""

@@ -2,8 +2,8 @@
 
     (upgrade ─►) Hello ─► Login / Resume ─► requests, acts, realtime packets … ─► end of stream / silence / fault
 
-Whoever is logged in is read by the pool: what it says a few thousand times a second between all, realtime packets, is
-handled there at once; for anything else this task takes over until it is answered.
+Whoever is logged in is read by the pool, and has no task: what it says a few thousand times a second between all,
+realtime packets, is handled there at once; for anything else the pool calls for a task, which ends with the answer.
 
 A fault of the peer costs exactly its connection: a typed, fatal error is written and it is closed. A peer that does not
 read is closed as too slow by its link; one that does not log in within LOGIN_S is closed, too. One that asks for too
@@ -48,42 +48,45 @@ class Redirected(Exception):
 class Visitor:
     """One control connection."""
 
-    def __init__(self, door: Door, scope: trio.CancelScope, link: ByteLink, turn: Arrival) -> None:
+    __slots__ = (
+        "_channel",
+        "_door",
+        "_fault",
+        "_left",
+        "_pause_s",
+        "_scope",
+        "_session",
+        "host",
+        "link",
+        "told",
+        "turn",
+    )
+
+    def __init__(self, door: Door, scope: trio.CancelScope, link: ByteLink, turn: Arrival, host: str) -> None:
         self.link: Link = link
         """The connection; a WebSocket once the peer has asked for it."""
         self.told: ErrorCode | None = None
         """The fatal error that the peer was told."""
+        self.turn, self.host = turn, host
         self._door = door
-        self._scope, self._turn = scope, turn
+        self._scope: trio.CancelScope | None = scope
         self._channel = ControlChannel(server=True)
         self._session: Session | None = None
         self._pause_s = 0.0
-        self._left: list[Message | bytes] = []  # what the pool could not handle
+        self._left: list[Message | bytes] | None = None  # what the pool could not handle
         self._fault: Exception | None = None  # that the pool met
 
-    async def run(self) -> None:
-        """Serve the connection until it ends."""
+    @property
+    def given_up(self) -> bool:
+        """Whether the connection was cancelled before it had logged in."""
+        return self._scope is not None and self._scope.cancel_called
+
+    async def run(self) -> bool:
+        """Serve the connection until the pool has it (True), which then calls for it to be run again, or until it has
+        ended (False)."""
         link = self.link
         try:
-            with trio.move_on_after(LOGIN_S) as patience:
-                if isinstance(link, ByteLink) and await asks_for_http(link):
-                    self.link = link = WebSocketLink(link)
-                    await link.accept(self._door.upgrades)
-                unknown = 0
-                while data := await link.receive():
-                    if self._session is None:
-                        unknown += len(data) + link.take_overhead()
-                        if unknown > UNKNOWN_BYTES_MAX:
-                            raise ProtocolError(ErrorCode.TOO_LARGE, f"{UNKNOWN_BYTES_MAX} bytes and no log-in")
-                    self._charge(len(data))
-                    await self._handle(self._channel.receive_data(data))
-                    if self._session is not None:
-                        self.settled()
-                        link.turn = None
-                        patience.deadline = float("inf")
-                        await self._be_read(link)
-            if patience.cancelled_caught:
-                raise ProtocolError(ErrorCode.TIMED_OUT, f"no log-in within {LOGIN_S:g} s")
+            return await (self._enter() if self._session is None else self._stay())
         except Redirected:
             log.debug("session_redirected", peer=link.peer[0])
         except ProtocolError as error:
@@ -101,10 +104,55 @@ class Visitor:
         except Exception:  # ours, and still no reason to end everybody's game
             log.exception("session_failed", peer=link.peer[0])
             self._tell(ProtocolError(ErrorCode.INTERNAL, "the server failed on this session; log in again"))
+        return False
+
+    async def _enter(self) -> bool:
+        """From the first bytes to the log-in, and on."""
+        link, unknown = self.link, 0
+        with trio.move_on_after(LOGIN_S):
+            if isinstance(link, ByteLink) and await asks_for_http(link):
+                self.link = link = WebSocketLink(link)
+                await link.accept(self._door.upgrades)
+            while self._session is None:
+                if not (data := await link.receive()):
+                    return False
+                unknown += len(data) + link.take_overhead()
+                if unknown > UNKNOWN_BYTES_MAX:
+                    raise ProtocolError(ErrorCode.TOO_LARGE, f"{UNKNOWN_BYTES_MAX} bytes and no log-in")
+                await self._handle(self._channel.receive_data(data))
+        if self._session is None:
+            raise ProtocolError(ErrorCode.TIMED_OUT, f"no log-in within {LOGIN_S:g} s")
+        self.settled()
+        link.turn = None
+        self._left = []
+        return await self._stay()
+
+    async def _stay(self) -> bool:
+        """Handle what the pool has left, or what is received where it has left nothing, until it can go on."""
+        link = self.link
+        while True:
+            if self._fault is not None:
+                raise self._fault
+            items, self._left = self._left, None
+            if items is None:
+                await self.turn()  # a thousand may hang up at once
+                if not (data := await link.receive()):
+                    return False
+                self._charge(len(data))
+                items = self._channel.receive_data(data)
+            await self._handle(items)
+            if link.be_read(self._take, self._call, self._door.pool):
+                return True
+
+    def _call(self) -> None:
+        """The pool has done what it can."""
+        self._door.call(self)
 
     def settled(self) -> None:
         """The connection is half open no more."""
-        self._door.half_open.settle(self._scope)
+        if self._scope is not None:
+            self._door.half_open.settle(self._scope)
+            self._scope = None
 
     def _tell(self, error: ProtocolError) -> None:
         self.told = error.code
@@ -128,14 +176,6 @@ class Visitor:
             await trio.sleep(self._pause_s)
             self._pause_s = 0.0
 
-    async def _be_read(self, link: Link) -> None:
-        """Leave the link to the pool until there is something for this task."""
-        await link.deliver(self._take, self._door.pool)
-        if self._fault is not None:
-            raise self._fault
-        items, self._left = self._left, []
-        await self._handle(items)
-
     def _take(self, data: bytes) -> bool:
         """The pool has read: handle realtime packets, and leave all else to the task; whether there is nothing else."""
         session, done = self._session, 0
@@ -149,10 +189,11 @@ class Visitor:
                         break
                     self._receive_packet(session, item)
                     done += 1
-            self._left = items[done:]
+            if done < len(items) or self._pause_s:
+                self._left = items[done:]
         except Exception as error:
             self._fault = error
-        return not (self._left or self._pause_s or self._fault)
+        return self._left is None and self._fault is None
 
     async def _receive(self, item: Message | bytes) -> None:
         session = self._session
@@ -160,7 +201,7 @@ class Visitor:
             hello = messages.Hello(ref=item.ref, protocol=PROTOCOL, agent="holdfast server")
             self.link.write(message_bytes(hello))
         elif isinstance(item, messages.Login):
-            self._session = await self._door.log_in(self.link, item, self._turn)
+            self._session = await self._door.log_in(self.link, item, self.turn)
             self._channel.logged_in()
         elif isinstance(item, messages.Resume):
             found = await self._door.resume(self.link, item)
@@ -203,7 +244,7 @@ class Visitor:
             if not session.budget.take_message(now):
                 self._pause_s = max(self._pause_s, session.budget.take_refusal(now))
                 raise ProtocolError(ErrorCode.LIMITED, "too many requests; wait a moment")
-            await self._turn()  # the pool wakes many together
+            await self.turn()  # the pool wakes many together
             answer = await self._door.handle(session, message)
         except ProtocolError as error:  # a refusal, not a fault: the session goes on
             answer = messages.Error.of(error, message.ref)

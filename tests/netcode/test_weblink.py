@@ -128,6 +128,13 @@ async def test_a_goodbye_ends_the_stream_after_all_that_was_written(
         assert server.closed is CloseReason.LOCAL
 
 
+async def be_read(server: ByteLink | WebSocketLink, take: Callable[[bytes], bool], pool: LinkPool) -> None:
+    """Until the link has left the pool, if it gets in."""
+    left = trio.Event()
+    if server.be_read(take, left.set, pool):
+        await left.wait()
+
+
 async def test_a_pool_reads_until_there_is_something_for_the_task(
     kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]
 ) -> None:
@@ -140,7 +147,7 @@ async def test_a_pool_reads_until_there_is_something_for_the_task(
 
         for _ in range(3):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(server.deliver, take, pool)
+                nursery.start_soon(be_read, server, take, pool)
                 for count in range(1, 6):
                     client.write(ONE)
                     while sum(map(len, came)) < count * len(ONE):
@@ -158,7 +165,7 @@ async def test_a_pool_reads_until_there_is_something_for_the_task(
 async def test_an_end_takes_a_link_out_of_the_pool(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
     async with linked(kind, contexts) as (client, server, pool), trio.open_nursery() as nursery:
         nursery.start_soon(client.aclose)
-        await server.deliver(lambda _: True, pool)
+        await be_read(server, lambda _: True, pool)
         assert len(pool) == 0
         assert await server.receive() == b""
         server.close()
@@ -166,7 +173,7 @@ async def test_an_end_takes_a_link_out_of_the_pool(kind: str, contexts: tuple[ss
 
 async def test_a_link_that_is_closed_in_the_pool(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
     async with linked(kind, contexts) as (_, server, pool), trio.open_nursery() as nursery:
-        nursery.start_soon(server.deliver, lambda _: True, pool)
+        nursery.start_soon(be_read, server, lambda _: True, pool)
         while not len(pool):
             await trio.lowlevel.checkpoint()
         server.close(CloseReason.TOO_SLOW)
@@ -174,27 +181,26 @@ async def test_a_link_that_is_closed_in_the_pool(kind: str, contexts: tuple[ssl.
             await trio.lowlevel.checkpoint()
         with pytest.raises(LinkClosed, match="too slowly"):
             await server.receive()
-        await server.deliver(lambda _: True, pool)  # and not for ever
+        await be_read(server, lambda _: True, pool)  # and not for ever
 
 
 async def test_without_a_pool_the_task_reads(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
     async with linked(kind, contexts) as (client, server, _):
-        await server.deliver(lambda _: True, LinkPool())
+        await be_read(server, lambda _: True, LinkPool())
         client.write(ONE)
         assert await server.receive() == ONE
 
 
-async def test_a_cancelled_task_leaves_nothing_in_the_pool(
-    kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]
-) -> None:
-    async with linked(kind, contexts) as (client, server, pool):
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(server.deliver, lambda _: True, pool)
-                while not len(pool):
-                    await trio.lowlevel.checkpoint()
-                scope.cancel()
-        assert len(pool) == 0
+async def test_a_pool_that_ends_lets_its_links_go(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
+    async with linked(kind, contexts) as (client, server, _):
+        pool, left = LinkPool(), list[bool]()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.run)
+            while not pool.available:
+                await trio.lowlevel.checkpoint()
+            assert server.be_read(lambda _: True, lambda: left.append(pool.available), pool)
+            nursery.cancel_scope.cancel()
+        assert (len(pool), left) == (0, [False])
         client.write(ONE)
         assert await server.receive() == ONE
 
@@ -204,11 +210,15 @@ async def test_all_who_have_something_to_say_take_turns() -> None:
     turns = dict.fromkeys(range(2 * READERS_AT_ONCE), 0)
     pairs = [socket.socketpair() for _ in turns]
 
-    def reader(number: int) -> Callable[[], None]:
-        def read() -> None:
-            turns[number] += 1
+    class Reader:
+        def __init__(self, number: int) -> None:
+            self._number = number
 
-        return read
+        def read(self) -> None:
+            turns[self._number] += 1
+
+        def leave(self) -> None:
+            pool.remove(pairs[self._number][0])
 
     async with trio.open_nursery() as nursery:
         pool = LinkPool()
@@ -217,7 +227,7 @@ async def test_all_who_have_something_to_say_take_turns() -> None:
             await trio.lowlevel.checkpoint()
         for number, (here, there) in enumerate(pairs):
             there.send(b"x")
-            pool.add(here, reader(number))
+            pool.add(here, Reader(number))
         with trio.fail_after(HANG_S):
             while min(turns.values()) < 3:
                 await trio.lowlevel.checkpoint()

@@ -18,7 +18,7 @@ from netcode.client import connect
 from netcode.errors import ErrorCode, RemoteError
 from netcode.messages import Message
 from profiles import ProfileStoreError
-from tests.server.helpers import HANG_S, HOST, last_frame, playing, refused, rude, running, until
+from tests.server.helpers import HANG_S, HOST, Rude, last_frame, playing, refused, rude, running, until
 
 ROOT = Path(__file__).resolve().parents[2]
 HELLO = messages.Hello(protocol=1)
@@ -154,3 +154,23 @@ def test_misuse_is_one_line_and_exit_2(tmp_path: Path, options: list[str], wante
         assert process.returncode == 2, text
         assert (out, text.count("\n")) == (b"", 1), text
         assert wanted in text
+
+
+async def test_who_is_in_and_silent_has_no_task_and_is_heard_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, contextlib.AsyncExitStack() as stack:
+        before, peers = trio.lowlevel.current_statistics().tasks_living, list[Rude]()
+        for number in range(12):
+            peers.append(await stack.enter_async_context(rude(node)))
+            await peers[-1].log_in(bytes([number]) * 16)
+        with trio.fail_after(HANG_S):
+            while trio.lowlevel.current_statistics().tasks_living > before + 6:  # the node's own come and go
+                await trio.lowlevel.checkpoint()
+        for number, peer in enumerate(peers):
+            peer.say(messages.Ping(time_us=number))
+        for number, peer in enumerate(peers):
+            assert (await peer.hear(messages.Pong)).time_us == number
+        for peer in peers[:6]:
+            peer.link.close()
+        with trio.fail_after(HANG_S):
+            while node.metrics.sessions_lost < 6:
+                await trio.lowlevel.checkpoint()
