@@ -107,7 +107,9 @@ class _Line:
             self._left = items
             return not (items or self._fault)
 
-        await self.link.deliver(handle, pool)
+        left = trio.Event()
+        if self.link.be_read(handle, left.set, pool):
+            await left.wait()
         if self._fault is not None:
             raise self._fault
         items, self._left = self._left, []
