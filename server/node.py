@@ -30,6 +30,7 @@ from cluster.tickets import Tickets
 from game.api import Game, RowGame
 from netcode.certificate import CertificateUnusable, development_certificate, server_context
 from netcode.origin import UpgradePolicy
+from netcode.packed import compiled
 from netcode.session import SessionTable
 from profiles import Profiles, ProfileStoreError
 from server.datagrams import Datagrams
@@ -309,6 +310,7 @@ class _Node:
                 incarnation=identity.incarnation,
                 game=",".join(sorted(self.hosts)),
                 tick_hz=rates[0] if len(rates) == 1 else rates,
+                compiled=compiled is not None,
             )
             parts = self.metrics, self.lobby, self.tenure, self.rescuer, self.store
             started(Running(address, *parts, self.lobby.listing.http_port, self.token, self.end_with_all))

@@ -25,8 +25,10 @@ def machine(cpus: Path = Path("/proc/cpuinfo"), memory: Path = Path("/proc/memin
 def versions() -> dict[str, str]:
     """Of Python, of this project, and of the libraries that a tick spends its time in."""
     from holdfast import __version__
+    from netcode.packed import compiled
 
-    found = {"holdfast": __version__, "python": platform.python_version()}
+    own = __version__ if compiled is not None else f"{__version__} (nothing compiled)"
+    found = {"holdfast": own, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
