@@ -23,6 +23,9 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from server.node import Identity, PlayedGame, Running
 
+SWITCH_S = 0.0002
+"""How long a thread may keep Python to itself while another one wants it. Python's own 5 ms is what a tick
+that falls due waits for the thread that writes the profiles."""
 FENCED = 75
 """Exit code of a node that was taken for dead; a supervisor starts it anew."""
 
@@ -56,6 +59,7 @@ def _run(main: Any, *arguments: Any) -> int:
     from server.node import NodeFenced, StartFailed
 
     failed, code = "", 0
+    sys.setswitchinterval(SWITCH_S)
     try:
         trio.run(main, *arguments)
     except* (StartFailed, CannotListen) as group:  # not raised from in here: Python before 3.11.4 wraps what is

@@ -4,7 +4,8 @@
             --> waiting results (RESULTS_MAX) ---+--> one worker thread --> Store --> one commit for all
             --> reads           (READS_MAX)   --/
 
-A commit costs about the same for one and for a hundred, so calls that wait together are stored together.
+A commit costs about the same for one and for a hundred, so calls that wait together are stored together, and who
+comes less than COMMIT_EVERY_S after the last commit waits for company.
 Each queue that is full has one outcome: ProfileStoreBusy, at once. A caller that is cancelled stops
 waiting; what it asked for is still carried out, which does no harm: a log-in can be repeated, a result
 applies once. Leaving `open` takes no more calls, stores all that was accepted, even when cancelled, and
@@ -44,6 +45,9 @@ RESULTS_PER_CALL_MAX = 4096
 READS_MAX = 1024  # waiting calls of all the others
 _LOGINS_PER_COMMIT_MAX = 256  # about 20 ms
 _CALLS_PER_COMMIT_MAX = 16
+COMMIT_EVERY_S = 0.02
+"""A commit takes a millisecond of Python in a thread: of five hundred log-ins a second each with its own that would be
+half of a core, beside the game."""
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -213,7 +217,10 @@ class _GroupCommit(Generic[Item, Answer]):
     async def run(self) -> None:
         # Shielded as a whole: it ends by `close`, never in the middle of what was accepted.
         with trio.CancelScope(shield=True):
+            next_at = trio.current_time()
             async for first in self._receive:
+                if trio.current_time() < next_at:
+                    await trio.sleep_until(next_at)
                 group = [first]
                 while len(group) < self._group_max:
                     try:
@@ -221,6 +228,7 @@ class _GroupCommit(Generic[Item, Answer]):
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
                 await self._run_group(group)
+                next_at = trio.current_time() + COMMIT_EVERY_S
 
     async def _run_group(self, group: list[_Job[Item, Answer]]) -> None:
         items = [job.item for job in group]

@@ -5,8 +5,8 @@
 
 A pass of the scheduler runs everything that is ready, and a tick that falls due meanwhile waits for all of it: were
 that a thousand handshakes, log-ins and joins (half a millisecond each), it would wait for long. With turns it waits for
-the slice that is under way. At least one turn is given between any two ticks, so that arrivals go on, slowly, also on a
-node that has time for nothing else.
+the slice that is under way. Where there is no time, LEAST_TURNS are given at once between any two ticks, so that
+arrivals go on, slowly, also on a node that is late all the time.
 
 The oldest arrival has the first turn: who is half in gets in, while the youngest have cost nothing yet. After OLD_TURNS
 turns, more than coming in takes, it queues as if it had just come, so nobody keeps the others out by being old. When
@@ -24,6 +24,8 @@ import trio
 
 AHEAD_S = 0.002
 """A slice and the pass that it is part of take less, mostly."""
+LEAST_TURNS = 4
+"""One to two milliseconds of work."""
 OLD_TURNS = 8
 """Two for the handshake, two for the log-in, two for a room and a seat; and two more."""
 WAITING_MAX = 256
@@ -40,7 +42,7 @@ class Pace:
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, trio.Event]] = []  # a heap: the number of the arrival, of the turn
         self._gone: set[trio.Event] = set()  # of those, who does not wait any more
-        self._came, self._room = trio.Event(), trio.Event()
+        self._came, self._room = trio.Event(), trio.lowlevel.ParkingLot()
         self._turn_before = -math.inf
 
     def __len__(self) -> int:
@@ -54,7 +56,7 @@ class Pace:
     async def until_room(self) -> None:
         """Wait until fewer than WAITING_MAX wait."""
         while len(self) >= WAITING_MAX:
-            await self._room.wait()
+            await self._room.park()
 
     async def wait(self, number: int) -> None:
         """Wait for a turn as the arrival of this number."""
@@ -78,8 +80,8 @@ class Pace:
             if not self._waiting:
                 self._came = trio.Event()
                 await self._came.wait()
-            await self._until_time()
-            self._give()
+            for _ in range(await self._until_time()):
+                self._give()
             await trio.lowlevel.checkpoint()
 
     def _give(self) -> None:
@@ -90,16 +92,18 @@ class Pace:
                 break
             self._gone.remove(turn)
         if len(self) < WAITING_MAX:
-            self._room.set()
-            self._room = trio.Event()
+            self._room.unpark_all()
 
-    async def _until_time(self) -> None:
-        """Wait until a slice fits in before the next tick, or, where none has since the last one, not at all."""
+    async def _until_time(self) -> int:
+        """Wait until a slice fits in before the next tick, or, where none has since the last one, not at all; how many
+        turns to give."""
         due = self._due()
         if due == self._turn_before and 0.0 < due - trio.current_time() < AHEAD_S:
             await trio.sleep_until(due)
             due = self._due()
+        hurried = due != self._turn_before and due - trio.current_time() < AHEAD_S
         self._turn_before = due
+        return LEAST_TURNS if hurried else 1
 
 
 class Arrival:

@@ -19,7 +19,7 @@ from profiles.model import (
     ProfileStoreBusy,
     ProfileStoreError,
 )
-from profiles.service import Profiles
+from profiles.service import COMMIT_EVERY_S, Profiles
 from tests.profiles.helpers import result, secret
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,25 @@ async def test_log_ins_that_wait_together_are_committed_together(tmp_path: Path)
     assert got[7] == got[1007]
 
 
+async def test_who_comes_shortly_after_a_commit_waits_for_company(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    commits: list[sa.Connection] = []
+    async with Profiles.open(tmp_path / "p.db") as profiles:
+        sa.event.listen(profiles._store.engine, "commit", commits.append)
+        await profiles.guest(secret(0), "the first does not wait")
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 9):
+                nursery.start_soon(profiles.guest, secret(number), "")
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(commits) == 1
+            mock_clock.jump(COMMIT_EVERY_S)
+        assert len(commits) == 2
+        mock_clock.jump(COMMIT_EVERY_S)
+        await profiles.guest(secret(9), "nor does who comes later")
+        assert len(commits) == 3
+
+
 async def test_results_that_wait_together_are_committed_together_and_counted_apart(tmp_path: Path) -> None:
     commits: list[sa.Connection] = []
     new: dict[int, int] = {}
@@ -117,6 +136,7 @@ async def test_results_that_wait_together_are_committed_together_and_counted_apa
 async def test_full_queues_answer_busy_and_what_was_accepted_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(service, "COMMIT_EVERY_S", 0.0)
     monkeypatch.setattr(service, "LOGINS_MAX", 3)
     monkeypatch.setattr(service, "RESULTS_MAX", 2)
     monkeypatch.setattr(service, "READS_MAX", 1)

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from server.pace import AHEAD_S, OLD_TURNS, WAITING_MAX, Arrival, Pace, Paced
+from server.pace import AHEAD_S, LEAST_TURNS, OLD_TURNS, WAITING_MAX, Arrival, Pace, Paced
 
 TICK_S = 0.025
 SLICE_S = 0.0005
@@ -114,6 +114,32 @@ async def test_no_slice_begins_shortly_before_a_tick(mock_clock: trio.testing.Mo
     assert len(ticks.begun) > 5
     assert max(ticks.begun) < 2 * SLICE_S, "a tick waits for what is under way, and for no more"
     assert min(turns) >= AHEAD_S - 2 * SLICE_S
+
+
+async def test_where_ticks_are_late_all_the_time_a_few_go_on_after_each(mock_clock: trio.testing.MockClock) -> None:
+    due, ticks, turns = trio.current_time(), 0, list[int]()
+    pace = Pace(lambda: due)
+
+    async def tick_for_ever() -> None:
+        nonlocal due, ticks
+        while True:
+            await trio.lowlevel.checkpoint()
+            ticks += 1
+            due += TICK_S
+            mock_clock.jump(TICK_S * 1.1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pace.run)
+        nursery.start_soon(tick_for_ever)
+        for _ in range(40 * LEAST_TURNS):
+            nursery.start_soon(several, pace.arrival(), 1, lambda: turns.append(ticks))
+        while len(turns) < 40 * LEAST_TURNS:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert max(turns.count(tick) for tick in set(turns)) <= 2 * LEAST_TURNS  # before a tick of a pass, and behind it
+    assert (
+        turns[-1] - turns[0] <= 80
+    )  # as it comes in a pass, some ticks begin without their turns: one each would be 160
 
 
 @pytest.mark.parametrize("tick_s", [AHEAD_S / 2, math.inf])
