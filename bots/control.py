@@ -27,7 +27,7 @@ from netcode.control import PROTOCOL, ControlChannel, State, message_bytes
 from netcode.errors import ErrorCode, NetcodeError, ProtocolError, RemoteError
 from netcode.messages import Message
 from netcode.pool import LinkPool
-from netcode.reach import Place, places_of, reach
+from netcode.reach import CALM_HEDGE_S, HEDGE_S, Place, places_of, reach
 from netcode.requests import Requests
 from netcode.resume import Backoff, ConnectionEnded
 from netcode.weblink import Link
@@ -328,8 +328,9 @@ class Control:
 
     async def _enter(self, first: messages.Login | messages.Resume, to: messages.Redirect | None = None) -> _Entered:
         """A connection on which we are welcome, wherever we are sent for it."""
+        hedge_s = HEDGE_S if isinstance(first, messages.Resume) else CALM_HEDGE_S
         for _ in range(HOPS_MAX + 1):
-            line = _Line(await reach(self._places(to), self._nursery, self.who.transport))
+            line = _Line(await reach(self._places(to), self._nursery, self.who.transport, hedge_s=hedge_s))
             try:
                 hello = messages.Hello(protocol=PROTOCOL, agent="holdfast bot")
                 line.link.write(message_bytes(hello) + message_bytes(first))

@@ -31,6 +31,8 @@ LOGINS_MAX = 64
 """Bots that log in at the same time, unless so many a second do."""
 PREDICTING_MAX = 4
 """Full bots of a process that predict their own moves: it costs them 0.1 ms a frame."""
+GC_THRESHOLDS = 50_000, 20, 50
+"""Frames make many objects that die at once; looking for cycles among them as often as Python does costs a tenth."""
 SETTLE_S = 2.0
 LEAVE_S = 15.0
 HEARTBEAT_S = 0.01
@@ -143,6 +145,8 @@ class Crew:
             predicting += predicts
             self.bots.append(Bot(plan.identity(player), self._swarm, full=full, predicts=predicts))
             self._on_bot(self.bots[-1])
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*GC_THRESHOLDS)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._swarm.run)
             nursery.start_soon(self._heartbeat)
@@ -153,6 +157,7 @@ class Crew:
                 await self._window(ask_server)
             nursery.cancel_scope.cancel()
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
         return self._count()
 
     async def _window(self, ask_server: bool) -> None:

@@ -98,10 +98,15 @@ class Histograms:
         self._counts = np.concatenate([self._counts, np.zeros((rows - len(self._counts), BUCKETS), np.uint32)])
         self._max_ms = np.concatenate([self._max_ms, np.zeros(rows - len(self._max_ms))])
 
-    def add_many(self, rows: np.ndarray, durations_ms: np.ndarray) -> None:
-        """Count a duration in each of these rows; a row may be there more than once."""
-        np.add.at(self._counts.reshape(-1), rows * BUCKETS + _buckets(durations_ms), 1)
-        np.maximum.at(self._max_ms, rows, durations_ms)
+    def add_many(self, rows: np.ndarray, durations_ms: np.ndarray, *, once: bool) -> None:
+        """Count a duration in each of these rows; `once`: each row is there once."""
+        counts, at = self._counts.reshape(-1), rows * BUCKETS + _buckets(durations_ms)
+        if once:  # several times as fast
+            counts[at] += 1
+            self._max_ms[rows] = np.maximum(self._max_ms[rows], durations_ms)
+        else:
+            np.add.at(counts, at, 1)
+            np.maximum.at(self._max_ms, rows, durations_ms)
 
     def move(self, row: int, into: Histogram) -> None:
         """What a row has counted counts in `into` from now on."""

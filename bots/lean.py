@@ -150,7 +150,7 @@ class Lean(Rows):
         if measured:
             self.frames[rows] += 1
             self.frame_bytes[rows] += sizes
-            self.gaps.add_many(rows, (now - self.heard_at[rows]) * 1000.0)
+            self.gaps.add_many(rows, (now - self.heard_at[rows]) * 1000.0, once=True)
             self._measure_inputs(rows, acknowledged, settled, now)
         self.heard_at[rows] = now
         if tells.any():
@@ -162,7 +162,8 @@ class Lean(Rows):
         whose = np.repeat(rows, settled)
         number = np.arange(len(whose)) - np.repeat(np.cumsum(settled) - settled, settled)
         seq = np.repeat(acknowledged, settled) + 1 + number
-        self.rtts.add_many(whose, (now - self.made_at[whose, seq % UNACKED_MAX]) * 1000.0)
+        times_ms = (now - self.made_at[whose, seq % UNACKED_MAX]) * 1000.0
+        self.rtts.add_many(whose, times_ms, once=bool(settled.max(initial=0) <= 1))
 
     def _acknowledge(self, rows: np.ndarray, low: np.ndarray, bits: np.ndarray, now: float) -> None:
         """What frames say of our datagrams; see `AckTracker.acknowledged` and `ClientEnd.acknowledged`."""

@@ -35,7 +35,7 @@ from netcode.pool import LinkPool
 from netcode.received import Received
 from netcode.seal import peek_connection_id
 
-SLICES = 8
+SLICES, LANES = 8, 4
 GATHERED = 1024
 """Datagrams that are taken at once."""
 FEW, GATHER_S = 256, 0.002
@@ -106,7 +106,7 @@ class Swarm:
         self._added += 1
         if bot.who.transport == "udp":
             if part.lane is None:
-                part.lane = self._open_lane(bot.link.peer[0])
+                part.lane = self._lane(self._slices.index(part) % LANES, bot.link.peer[0])
             self._bots[bot.end.connection] = bot
         self._slice_of[bot] = part
         part.bots[bot] = None
@@ -176,7 +176,13 @@ class Swarm:
         else:
             self._weather.push(bot, Way.STREAM_DOWN, packet, now)
 
-    def _open_lane(self, host: str) -> socket.socket:
+    def _lane(self, number: int, host: str) -> socket.socket:
+        """The socket that every LANES-th slice shares."""
+        while number >= len(self._lanes):
+            self._open_lane(host)
+        return self._lanes[number]
+
+    def _open_lane(self, host: str) -> None:
         """The socket of a slice; all nodes of a server have addresses of one family."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -187,7 +193,6 @@ class Swarm:
         sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
         self._lanes.append(sock)
         self._ready.register(sock, selectors.EVENT_READ, sock)
-        return sock
 
     async def _receive(self) -> None:
         """Take what has come on all lanes together, so that a batch is large."""

@@ -16,8 +16,9 @@ from netcode.errors import NetcodeError
 from netcode.tcp import ByteLink
 from netcode.weblink import Link, WebSocketLink
 
-HEDGE_S = 0.2
-"""An address that has not answered for so long gets company by the next one."""
+HEDGE_S, CALM_HEDGE_S = 0.2, 2.0
+"""An address that has not answered for so long gets company by the next one: soon when a player waits for a game that
+goes on, late for whoever only begins, so that a rush of log-ins does not become three."""
 ATTEMPTS = 3
 TRANSPORTS = ("udp", "tcp", "ws", "wss")
 """How inputs and frames travel: by datagram beside a TCP connection with TLS, over that connection, over a WebSocket
@@ -59,7 +60,9 @@ def place_of(redirect_host: str, port: int, places: Sequence[Place]) -> Place:
     return Place(redirect_host, port, client_trust(redirect_host))
 
 
-async def reach(places: Sequence[Place], nursery: trio.Nursery, transport: str = "tcp") -> Link:
+async def reach(
+    places: Sequence[Place], nursery: trio.Nursery, transport: str = "tcp", *, hedge_s: float = HEDGE_S
+) -> Link:
     """A link to whichever address answers first; `nursery` must outlive it. A single address is tried up to ATTEMPTS
     times, overlapped: behind a port that processes share, one that is stopped takes connections and never answers.
 
@@ -88,7 +91,7 @@ async def reach(places: Sequence[Place], nursery: trio.Nursery, transport: str =
             for number, place in enumerate(places):
                 race.start_soon(attempt, number, place)
                 if number + 1 < len(places):
-                    with trio.move_on_after(HEDGE_S):
+                    with trio.move_on_after(hedge_s):
                         await failed.wait()
     except BaseException:
         for link in links:

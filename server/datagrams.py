@@ -2,7 +2,7 @@
 
     wait readable ─► recvmmsg (≤ 1024) ─► connection id ─► session ─► seal opened ─► inputs into the seat's queue
          ▲                                                                                  │
-         └──────── 10 ms later at the earliest, or when a tick collects ◄────────────────────┘
+         └──────── 30 ms later at the earliest, or when a tick collects ◄────────────────────┘
 
 Whatever is malformed, forged, replayed or for nobody is dropped in silence and counted. A full send buffer drops the
 rest of a batch (counted): the next frame is a delta against what the client has, so nothing must be repeated.
@@ -11,6 +11,7 @@ rest of a batch (counted): the next frame is a delta against what the client has
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import sys
 
@@ -28,9 +29,10 @@ from server.stage import Frames
 
 RECEIVED_MAX = 1024
 """Datagrams taken before other tasks may run: about 2 ms of work."""
-RECEIVE_EVERY_S, RECEIVE_OFTEN_S = 0.01, 0.002
+RECEIVE_EVERY_S, RECEIVE_OFTEN_S = 0.03, 0.002
 """Inputs matter at ticks, which drain the socket themselves, and a pass over a few datagrams costs as much as over
-hundreds. More often only where the system gives the socket little room."""
+hundreds; so between ticks that follow each other sooner than this there is none. More often only where the system gives
+the socket little room."""
 SENT_MAX = 1024
 BUFFER_BYTES = 8 << 20
 _CONTROL_FRAME = bytes([DatagramType.FRAME])
@@ -45,6 +47,7 @@ class Datagrams:
         self._metrics = metrics
         self._inbox = make_batch(RECEIVED_MAX)
         self._outbox = make_batch(SENT_MAX)
+        self._received_at = -math.inf
         sock.setblocking(False)
         self._pause_s = RECEIVE_EVERY_S if grow_buffers(sock) >= BUFFER_BYTES // 2 else RECEIVE_OFTEN_S
 
@@ -52,16 +55,18 @@ class Datagrams:
         """Receive for ever, with pauses: waking up for each datagram costs more than the datagram."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            while self.receive() == RECEIVED_MAX:
-                await trio.lowlevel.checkpoint()
-            await trio.sleep(self._pause_s)
+            if trio.current_time() >= self._received_at + self._pause_s:
+                while self.receive() == RECEIVED_MAX:
+                    await trio.lowlevel.checkpoint()
+            await trio.sleep_until(self._received_at + self._pause_s)
 
     def receive(self) -> int:
         """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""
+        self._received_at = now = trio.current_time()
         came = self._inbox.take(self._socket)
         if not len(came):
             return 0
-        opened = self.ends.receive(came, trio.current_time())
+        opened = self.ends.receive(came, now)
         self.ends.deliver(opened)
         self._metrics.datagrams_truncated = self._inbox.truncated
         if opened.replies:

@@ -160,7 +160,7 @@ class Settings:
         metavar="KEY=VALUE",
     )
     phases: int = setting(
-        4,
+        2,
         "Parts of a tick that the rooms are spread over, so that not all frames leave at once.",
         whole(1, 16),
     )
