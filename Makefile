@@ -73,5 +73,5 @@ lock: .venv/made.stamp
 	$(COMPILE) --output-file requirements/dev.txt --group build --group dev --constraints requirements/run.txt pyproject.toml
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info netcode/*.so .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

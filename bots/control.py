@@ -27,7 +27,7 @@ from netcode.control import PROTOCOL, ControlChannel, State, message_bytes
 from netcode.errors import ErrorCode, NetcodeError, ProtocolError, RemoteError
 from netcode.messages import Message
 from netcode.pool import LinkPool
-from netcode.reach import CALM_HEDGE_S, HEDGE_S, Place, places_of, reach
+from netcode.reach import Place, places_of, reach
 from netcode.requests import Requests
 from netcode.resume import Backoff, ConnectionEnded
 from netcode.weblink import Link
@@ -36,8 +36,6 @@ ANSWER_S = 20.0
 ATTEMPT_S = 5.0
 RECONNECT_S = 20.0
 HOPS_MAX = 4
-ATTEMPTS = 3
-"""Connections to the same address that may be under way, 200 ms apart: a stopped process answers none."""
 _WAITS = 0x77616974
 
 
@@ -328,9 +326,9 @@ class Control:
 
     async def _enter(self, first: messages.Login | messages.Resume, to: messages.Redirect | None = None) -> _Entered:
         """A connection on which we are welcome, wherever we are sent for it."""
-        hedge_s = HEDGE_S if isinstance(first, messages.Resume) else CALM_HEDGE_S
+        calm = isinstance(first, messages.Login)
         for _ in range(HOPS_MAX + 1):
-            line = _Line(await reach(self._places(to), self._nursery, self.who.transport, hedge_s=hedge_s))
+            line = _Line(await reach(self._places(to), self._nursery, self.who.transport, calm=calm))
             try:
                 hello = messages.Hello(protocol=PROTOCOL, agent="holdfast bot")
                 line.link.write(message_bytes(hello) + message_bytes(first))
@@ -361,10 +359,9 @@ class Control:
     def _places(self, to: messages.Redirect | None) -> list[Place]:
         who = self.who
         if to is None:
-            places = places_of(who.server, who.trust)
-            return places * ATTEMPTS if len(places) == 1 else places
+            return places_of(who.server, who.trust)
         host = to.host or places_of(who.server, who.trust)[0].host
-        return [Place(host, to.port, client_trust(host, who.trust))] * ATTEMPTS
+        return [Place(host, to.port, client_trust(host, who.trust))]
 
     def _take_over(self, entered: _Entered) -> None:
         self._line, self._welcome = entered.line, entered.welcome

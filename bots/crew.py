@@ -9,12 +9,13 @@ this process' own loop is, so that nobody takes the generator's limit for the se
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -145,8 +146,11 @@ class Crew:
             predicting += predicts
             self.bots.append(Bot(plan.identity(player), self._swarm, full=full, predicts=predicts))
             self._on_bot(self.bots[-1])
-        thresholds = gc.get_threshold()
-        gc.set_threshold(*GC_THRESHOLDS)
+        with _collecting_less():
+            await self._play(ask_server)
+        return self._count()
+
+    async def _play(self, ask_server: bool) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._swarm.run)
             nursery.start_soon(self._heartbeat)
@@ -156,9 +160,6 @@ class Crew:
                     lives.start_soon(self._life, bot)
                 await self._window(ask_server)
             nursery.cancel_scope.cancel()
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
-        return self._count()
 
     async def _window(self, ask_server: bool) -> None:
         await self.ready.wait()
@@ -303,3 +304,15 @@ def _leaves(error: BaseException) -> Iterable[BaseException]:
         if isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
             yield from _leaves(error.__cause__)  # trio: "all attempts to connect failed"; the cause says why
         yield error
+
+
+@contextlib.contextmanager
+def _collecting_less() -> Iterator[None]:
+    """The garbage collector as bots want it, until the block ends."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)

@@ -1,14 +1,15 @@
 """The swarm: hundreds of full bots or thousands of lean ones in one process, without being the limit oneself.
 
     a control connection a bot ──────────────────────────────────────────► log in, join, leave (and all else with tcp)
-    a sealed channel a bot, 8 UDP sockets for all:   recvmmsg ─┬─► rows of lean bots: `bots.lean`
+    a sealed channel a bot, 4 UDP sockets for all:   recvmmsg ─┬─► rows of lean bots: `bots.lean`
                                                                └─► connection id ─► bot: open, time ─► read (full bots)
-    one clock for all, in 8 slices of the tick:      slice's bots ─► next input, sealed ─► one sendmmsg
+    one clock for all, in 8 slices of the tick:      slice's bots ─► next input, sealed ─► few messages
 
-A slice has a socket of its own, and all sockets are drained together, so that batches are large. A frame's time is that
-of the batch it was received in; views are read after everything that has come is timed, so that one bot's reading does
-not count as another's waiting. Deadlines of the clock are absolute; when the loop is late the report says so (see
-`bots.crew`). With link conditions every packet goes through `bots.weather` on its way.
+Two slices share a socket (a *lane*), and all lanes are drained together, so that batches are large; what lean bots of a
+slice say goes to the kernel as a few messages, which it cuts. A frame's time is that of its batch; views are read after
+everything that has come is timed, so that one bot's reading does not count as another's waiting. Deadlines of the clock
+are absolute; when the loop is late the report says so (see `bots.crew`). With link conditions every packet goes through
+`bots.weather` on its way.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from netcode.pool import LinkPool
 from netcode.received import Received
 from netcode.seal import peek_connection_id
 
-SLICES, LANES = 8, 4
+SLICES = 8
+"""Parts of a tick that the bots are spread over."""
+LANES = 4
+"""UDP sockets; slice n has that of n modulo LANES: few are drained with few calls."""
 GATHERED = 1024
 """Datagrams that are taken at once."""
 FEW, GATHER_S = 256, 0.002
@@ -183,7 +187,7 @@ class Swarm:
         return self._lanes[number]
 
     def _open_lane(self, host: str) -> None:
-        """The socket of a slice; all nodes of a server have addresses of one family."""
+        """Another lane; all nodes of a server have addresses of one family."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.setblocking(False)

@@ -2,11 +2,11 @@
    together from parts.
 
    Optional: where it cannot be built or finds no OpenSSL, netcode/seals.py, netcode/packed.py and netcode/delta.py do
-   the same in Python, slower; their tests hold the two against each other. The ciphers are those of the system's libcrypto, found at run
-   time, so that no headers are needed and the system's updates reach us.
+   the same in Python, slower; their tests hold the two against each other. The ciphers are those of the system's
+   libcrypto, found at run time, so that no headers are needed and the system's updates reach us.
 
-   Every function checks each row's bounds before it touches memory: rows come from the network. Arrays are C-contiguous;
-   sizes, places and sequences are int64. */
+   Every function checks each row's bounds before it touches memory: rows come from the network. Arrays are C-contiguous,
+   aligned and different ones; sizes, places and sequences are int64. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -45,7 +45,7 @@ static int find_openssl(void) {
     static const char *suites[SUITES] = {"EVP_aes_256_gcm", "EVP_chacha20_poly1305"};
     void *library = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++) library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!library) return -1;
+    if (!library || !(*(void **)&clear_errors = dlsym(library, "ERR_clear_error"))) return -1;
 #define FIND(variable, name) \
     if (!(*(void **)&(variable) = dlsym(library, name))) return -1
     FIND(context_new, "EVP_CIPHER_CTX_new");
@@ -56,7 +56,6 @@ static int find_openssl(void) {
     FIND(decrypt_update, "EVP_DecryptUpdate");
     FIND(encrypt_final, "EVP_EncryptFinal_ex");
     FIND(decrypt_final, "EVP_DecryptFinal_ex");
-    FIND(clear_errors, "ERR_clear_error");
     for (int suite = 0; suite < SUITES; suite++) {
         const EVP_CIPHER *(*cipher)(void);
         FIND(cipher, suites[suite]);
@@ -147,10 +146,11 @@ static PyObject *seal(PyObject *module, PyObject *args) {
         memcpy(named, head + i * HEAD_SIZE, NAMED_SIZE);
         nonce_of(sequences[i], nonce);
         if (!seal_one(suite[slot], key + slot * KEY_SIZE, nonce, named, data + begins[i], (int)size, out + at + HEAD_SIZE))
-            wrong = "the cipher failed";  /* never seen */
+            wrong = "the cipher failed"; /* never seen */
         at += HEAD_SIZE + size + TAG_SIZE;
     }
     release(a, ARRAYS);
+    if (wrong) clear_errors();
     if (wrong) return refuse(wrong);
     Py_RETURN_NONE;
 }
@@ -176,7 +176,7 @@ static PyObject *open_(PyObject *module, PyObject *args) {
         wrong = "columns of different lengths";
     named[NAMED_SIZE] = (unsigned char)direction;
     for (Py_ssize_t i = 0; i < count && !wrong; i++) {
-        const int64_t slot = slots[i], size = sizes[i] - HEAD_SIZE - TAG_SIZE;
+        const int64_t slot = slots[i], size = sizes[i] < HEAD_SIZE + TAG_SIZE ? -1 : sizes[i] - HEAD_SIZE - TAG_SIZE;
         if (slot < 0 || slot >= keys || suite[slot] >= SUITES || size < 0 || size > INT32_MAX ||
             !inside(begins[i], sizes[i], a[DATA].len) || !inside(at, size, a[OUT].len)) {
             wrong = "a row out of bounds";
@@ -217,7 +217,7 @@ static PyObject *add(PyObject *module, PyObject *args) {
             wrong = "a row out of bounds";
             break;
         }
-        memcpy((unsigned char *)a[OUT].buf + places[i], (const unsigned char *)a[DATA].buf + begins[i], (size_t)sizes[i]);
+        memmove((unsigned char *)a[OUT].buf + places[i], (const unsigned char *)a[DATA].buf + begins[i], (size_t)sizes[i]);
         places[i] += sizes[i];
     }
     release(a, ARRAYS);
@@ -237,11 +237,26 @@ static size_t write_mask(const int32_t *changes, int count, unsigned char *out) 
     memset(out, 0, (size_t)(at - out));
     for (int byte = 0; byte < bytes; byte++) {
         unsigned char mask = 0;
-        for (int bit = 0; bit < 8 && 8 * byte + bit < count; bit++) mask |= (unsigned char)((changes[8 * byte + bit] != 0) << bit);
+        for (int bit = 0; bit < 8 && 8 * byte + bit < count; bit++) {
+            if (changes[8 * byte + bit]) mask |= (unsigned char)(1 << bit);
+        }
         if (!sparse || mask) *at++ = mask;
         if (sparse && mask) top[byte / 8] |= (unsigned char)(1 << byte % 8);
     }
     return (size_t)(at - out);
+}
+
+/* The most bytes that a delta of these fields takes, or -1 where they are no layout of so many values. */
+static int64_t most_of(const Py_buffer *fields, Py_ssize_t width) {
+    const Py_ssize_t count = count_of(fields, 4 * FIELD);
+    const int32_t *field = fields->buf;
+    int64_t most = (count + 3) / 4;
+    for (Py_ssize_t number = 0; number < count; number++, field += FIELD) {
+        const int64_t values = field[COUNT], mask = (values + 7) / 8;
+        if (field[START] < 0 || values < 1 || values > width - field[START] || field[BITS] < 1 || field[BITS] > 32) return -1;
+        most += 4 * values + (values > 1 ? mask : 0) + (values > 16 ? (mask + 7) / 8 : 0);
+    }
+    return most;
 }
 
 static size_t delta(const int32_t *current, const int32_t *baseline, const int32_t *fields, int count, int32_t *changes,
@@ -276,8 +291,8 @@ static size_t delta(const int32_t *current, const int32_t *baseline, const int32
 }
 
 /* deltas(views, width, current, baseline, fields, longest, out, sizes): of every row views[current[i]] against
-   views[baseline[i]], or zeros where that is negative; `out` becomes the deltas, one behind the other, none `longest`
-   bytes or more. The whole size is returned. */
+   views[baseline[i]], or zeros where that is negative; `out` becomes the deltas, one behind the other, none longer than
+   `longest` bytes. The whole size is returned. */
 static PyObject *deltas(PyObject *module, PyObject *args) {
     enum { VIEWS, CURRENT, BASELINE, FIELDS, OUT, SIZES, ARRAYS };
     Py_buffer a[ARRAYS];
@@ -294,9 +309,11 @@ static PyObject *deltas(PyObject *module, PyObject *args) {
     int32_t *changes = PyMem_Malloc((size_t)(width > 0 ? width : 1) * sizeof *changes);
     unsigned char *codes = PyMem_Malloc((size_t)fields + 1);
     const char *wrong = NULL;
-    if (!changes || !codes) wrong = "no memory";
     if (count_of(&a[BASELINE], 8) != count || count_of(&a[SIZES], 8) != count) wrong = "columns of different lengths";
-    for (Py_ssize_t i = 0; i < count && !wrong; i++) {
+    const int64_t most = most_of(&a[FIELDS], width);
+    if (most < 0 || most > longest) wrong = "a field out of bounds";
+    const int memory = changes && codes;
+    for (Py_ssize_t i = 0; i < count && !wrong && memory; i++) {
         if (current[i] < 0 || current[i] >= views || baseline[i] >= views || !inside(at, longest, a[OUT].len)) {
             wrong = "a row out of bounds";
             break;
@@ -308,6 +325,7 @@ static PyObject *deltas(PyObject *module, PyObject *args) {
     PyMem_Free(changes);
     PyMem_Free(codes);
     release(a, ARRAYS);
+    if (!memory) return PyErr_NoMemory();
     if (wrong) return refuse(wrong);
     return PyLong_FromLongLong(at);
 }
@@ -335,8 +353,8 @@ static Py_ssize_t read_mask(const unsigned char *data, Py_ssize_t length, Py_ssi
 }
 
 /* Apply the changes of one field, which begin at data[at], to a list of whole numbers. Returns where they end, or -1. */
-static Py_ssize_t change(PyObject *values, const int32_t *field, int bytes, const unsigned char *mask, const unsigned char *data,
-                         Py_ssize_t length, Py_ssize_t at) {
+static Py_ssize_t change(PyObject *values, const int32_t *field, int bytes, const unsigned char *mask,
+                         const unsigned char *data, Py_ssize_t length, Py_ssize_t at) {
     const int64_t keep = ((int64_t)1 << field[BITS]) - 1, low = field[SIGNED] ? -((int64_t)1 << (field[BITS] - 1)) : 0;
     for (int i = 0; i < field[COUNT]; i++) {
         if (!(mask[i / 8] >> i % 8 & 1)) continue;
@@ -369,13 +387,23 @@ static PyObject *undelta(PyObject *module, PyObject *args) {
     const unsigned char *data = a[DATA].buf, one = 1;
     unsigned char *masks = NULL;
     Py_ssize_t masks_size = 0, mask_at = 0;
-    for (Py_ssize_t number = 0; number < count; number++) masks_size += ((int32_t *)a[FIELDS].buf)[number * FIELD + COUNT] / 8 + 1;
     const Py_ssize_t codes = at;
+    if (most_of(&a[FIELDS], PyList_Size(baseline)) < 0) {
+        PyErr_SetString(PyExc_IndexError, "a field out of bounds");
+        goto done;
+    }
     if (at < 0 || at > length || (count + 3) / 4 > length - at) {
         PyErr_SetString(PyExc_ValueError, "the delta is cut short");
         goto done;
     }
-    if (!(masks = PyMem_Malloc((size_t)masks_size + 1)) || !(values = PyList_GetSlice(baseline, 0, PyList_Size(baseline)))) goto done;
+    for (Py_ssize_t number = 0; number < count; number++) {
+        masks_size += ((int32_t *)a[FIELDS].buf)[number * FIELD + COUNT] / 8 + 1;
+    }
+    if (!(masks = PyMem_Malloc((size_t)masks_size + 1))) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (!(values = PyList_GetSlice(baseline, 0, PyList_Size(baseline)))) goto done;
     at += (count + 3) / 4;
     for (Py_ssize_t number = 0; number < count; number++) { /* first the masks of all fields that changed */
         const int32_t *field = (int32_t *)a[FIELDS].buf + number * FIELD;
@@ -412,6 +440,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "netcod
 
 PyMODINIT_FUNC PyInit__packed(void) {
     if (find_openssl() != 0) {
+        if (clear_errors) clear_errors(); /* a suite that this OpenSSL does not have */
         PyErr_SetString(PyExc_ImportError, "no usable libcrypto");
         return NULL;
     }

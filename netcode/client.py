@@ -50,12 +50,12 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A logged-in client, until the block ends.
 
-    `server` is host:port, or several with commas between, tried 200 ms apart ("127.0.0.1:7777", or that of `resume`);
-    `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport` is how inputs and frames
-    travel, one of `netcode.reach.TRANSPORTS`; `trust` as in `netcode.certificate.client_trust`; `resume` takes up the
-    session of a process that is no more (see `Client.saved`, `Client.resumed_room`). A lost connection is taken up
-    again for `reconnect_s` (default: as long as the server keeps the session) unless `reconnect` is false. `rules` are
-    games whose own moves are predicted.
+    `server` is host:port ("127.0.0.1:7777", or that of `resume`), or several with commas between, tried 2 s apart, or
+    at once when one fails; `secret` (16 to 64 bytes) is what this device is known by, a new guest without; `transport`
+    is how inputs and frames travel, one of `netcode.reach.TRANSPORTS`; `trust` as in
+    `netcode.certificate.client_trust`; `resume` takes up the session of a process that is no more (see `Client.saved`,
+    `Client.resumed_room`). A lost connection is taken up again for `reconnect_s` (default: as long as the server keeps
+    the session) unless `reconnect` is false. `rules` are games whose own moves are predicted.
 
     Raises OSError when nobody listens, RemoteError when the server refuses (SESSION_GONE: there is nothing to resume),
     and what `netcode.reach.reach` raises.

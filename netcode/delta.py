@@ -68,7 +68,7 @@ class DeltaEncoder:
             head_field += [number] * mask_bytes
             sparse += [field.count > _PLAIN_MASK_MAX] * mask_bytes
         self._table = _table(fields)
-        self._longest = self._code_bytes + len(head_field) + 4 * self.width
+        self._longest = len(head_field) + 4 * self.width
         self._starts = np.array(starts, np.intp)
         self._half = np.array([-(2**31) if h == 2**31 else h for h in half], np.int32)
         self._keep_bits = np.array([-1 if m == 2**32 - 1 else m for m in keep_bits], np.int32)
@@ -155,7 +155,7 @@ class DeltaDecoder:
             return self.decode_portably(data, at, baseline)
         try:
             found: tuple[list[int], int] = compiled.undelta(data, at, self._table, baseline)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise BadFrame(str(error)) from None
         return found
 

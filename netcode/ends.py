@@ -20,7 +20,7 @@ import numpy as np
 from netcode.columns import shifted
 from netcode.frame import ACKS_DTYPE
 from netcode.inputs import InputQueues
-from netcode.packed import Packed, dense, packed
+from netcode.packed import Packed, dense, joined, packed
 from netcode.received import Received
 from netcode.replay import WORDS
 from netcode.seal import (
@@ -58,12 +58,15 @@ ACKS_EVERY = 8
 ACKS_EVERY_S = 0.45
 """At less than 18 Hz into more of them, or a client would notice too late that its inputs do not get through."""
 
+OTHERS_MAX = 32
+"""Of so many datagrams of a batch that are not usual each is opened by itself; of more only those that are worth it."""
+
 _AHEAD_MAX = 63
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 _INPUT_FIRST = first_byte(_INPUT)
 _COLUMNS: dict[str, tuple[str, int, float]] = {
     # name: type, width, what an end begins with
-    "connection": ("u8", 1, 1),  # of slot 0, to which no id with these low bits leads
+    "connection": ("u8", 1, 0),  # closed: no id of theirs, for 0 leads to slot 0
     "highest": ("i8", 1, 0),
     "sequence": ("i8", 1, 0),
     "frames": ("i8", 1, 0),
@@ -122,12 +125,16 @@ class ServerEnds:
         self._free: list[int] = []
         self._scratch = np.zeros(0, np.intp)
         self._grow(64)
+        self.connection[NOBODY] = 1  # which leads to slot 1
 
     def __len__(self) -> int:
         return len(self._ends) - len(self._free) - 1
 
     def open(self, end: ServerEnd, owner: Any) -> None:
-        """Give an end its slot and so its connection id: datagrams find it from now on."""
+        """Give an end its slot and so its connection id: datagrams find it from now on. Once, for its keys are used up
+        then."""
+        if end.connection:
+            raise RuntimeError("an end is opened once")
         if not self._free:
             self._grow(2 * len(self._ends))
         slot = self._free.pop()
@@ -145,8 +152,8 @@ class ServerEnds:
         slot = end.slot
         if slot != NOBODY:
             end.slot = NOBODY
-            self.connection[slot] = self.connection[NOBODY]
-            self.inbox[slot] = 0
+            self.connection[slot] = self.path_bytes[slot] = self.channel[slot] = self.inbox[slot] = 0
+            end.keys = (b"", b"")
             self.owners[slot] = self._ends[slot] = None
             self._up.drop(slot)
             self._down.drop(slot)
@@ -165,6 +172,8 @@ class ServerEnds:
             if not len(unused):
                 self._inboxes.append(inbox)
             else:
+                for number in unused.tolist():
+                    self._inboxes[number] = None
                 self._inboxes[unused[0]] = inbox
         return self._inboxes.index(inbox)
 
@@ -185,12 +194,15 @@ class ServerEnds:
             self.path[slots, : came.words.shape[1]] == came.words
         ).all(axis=1)
         at = np.flatnonzero(known)
-        usual[at] &= self._alone(slots[at])
+        usual[at] &= self.alone(slots[at])
         at = np.flatnonzero(usual)
         opened = Opened([], [])
         if len(at):
             self._open_usual(came, at, slots[at], ahead[at], now, opened)
-        for index in np.flatnonzero(known & ~usual).tolist():
+        others = np.flatnonzero(known & ~usual)
+        if len(others) > OTHERS_MAX:
+            others = self._worth_it(came, others, slots[others], low[others])
+        for index in others.tolist():
             self._open_other(came.packet(index), came.address(index), int(slots[index]), now, opened)
         return opened
 
@@ -200,10 +212,34 @@ class ServerEnds:
             inboxes = self.inbox[slots]
             for number in np.flatnonzero(np.bincount(inboxes)).tolist():
                 inbox, mine = self._inboxes[number], inboxes == number
-                if inbox is not None:
-                    inbox.put(self.place[slots[mine]], packets[mine])
+                if inbox is not None:  # a copy: what it keeps are its own packets, not the batch
+                    inbox.put(self.place[slots[mine]], joined(packets[mine]))
 
-    def _alone(self, slots: np.ndarray) -> np.ndarray:
+    def _worth_it(self, came: Received, at: np.ndarray, slots: np.ndarray, low: np.ndarray) -> np.ndarray:
+        """Which of many datagrams to open one by one: what is no datagram of ours, replayed or forged is dropped here,
+        all at once, and so is what one end sends beyond OTHERS_MAX; an end that floods does so alone."""
+        fits = came.sizes[at] <= PAYLOAD_MAX
+        self.drops.malformed += len(at) - int(np.count_nonzero(fits))
+        at, slots = at[fits], slots[fits]
+        highest = self.highest[slots]
+        sequences = highest + ((low[fits].astype(np.int64) - highest + 0x7FFF) & 0xFFFF) - 0x7FFF
+        age = highest - sequences
+        word = self.window[slots, np.clip(age >> 6, 0, WORDS - 1)]
+        seen = (word >> (age & 63).astype(np.uint64)) & np.uint64(1)
+        fresh = (sequences > 0) & ((age < 0) | ((age < 64 * WORDS) & (seen == 0)))
+        self.drops.replayed += len(at) - int(np.count_nonzero(fresh))
+        at, slots, sequences = at[fresh], slots[fresh], sequences[fresh]
+        good = self._up.open(slots, sequences, came.datagrams(at))[1]
+        self.drops.forged += len(at) - int(np.count_nonzero(good))
+        at, slots = at[good], slots[good]
+        order = np.argsort(slots, kind="stable")
+        grouped = slots[order]
+        kept = order[np.arange(len(order)) - np.searchsorted(grouped, grouped) < OTHERS_MAX]
+        self.drops.excess += len(at) - len(kept)
+        found: np.ndarray = np.sort(at[kept])
+        return found
+
+    def alone(self, slots: np.ndarray) -> np.ndarray:
         """Which of these are there once."""
         numbers, scratch = np.arange(len(slots)), self._scratch
         scratch[slots] = numbers
@@ -266,9 +302,9 @@ class ServerEnds:
         found &= (sizes <= PLAINTEXT_MAX) & (self.sequence[slots] < SEQUENCE_MAX)
         return found
 
-    def acks(self, slots: np.ndarray, now: float) -> Packed:
+    def take_acks(self, slots: np.ndarray, now: float) -> Packed:
         """What the next frame of each of these ends, all different, says of the client's datagrams: `ACKS`, or
-        nothing."""
+        nothing. It counts as said: to be called once a frame."""
         count, highest = self.frames[slots] + 1, self.highest[slots]
         self.frames[slots] = count
         due = (count % ACKS_EVERY == 0) | (now - self.acks_at[slots] > ACKS_EVERY_S)

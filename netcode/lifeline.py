@@ -24,7 +24,7 @@ from netcode.certificate import CertificateNotTrusted
 from netcode.connection import Connection, Player
 from netcode.errors import ErrorCode, NetcodeError, ProtocolError, RemoteError
 from netcode.messages import Message
-from netcode.reach import CALM_HEDGE_S, HEDGE_S, Place, place_of, reach
+from netcode.reach import Place, place_of, reach
 from netcode.resume import Backoff, ConnectionEnded, Redirected
 
 ANSWER_S = 10.0
@@ -280,10 +280,10 @@ class Lifeline:
     async def _reach(
         self, entry: messages.Login | messages.Resume, to: messages.Redirect | None, places: Sequence[Place]
     ) -> tuple[Connection, messages.Welcome]:
-        hedge_s = HEDGE_S if isinstance(entry, messages.Resume) else CALM_HEDGE_S
+        calm = isinstance(entry, messages.Login)
         for _ in range(HOPS_MAX + 1):
             there = places if to is None else [place_of(to.host, to.port, self._places)]
-            link = await reach(there, self._nursery, self._transport, hedge_s=hedge_s)
+            link = await reach(there, self._nursery, self._transport, calm=calm)
             connection = Connection(link, self._transport)
             try:
                 return connection, await connection.enter(entry)

@@ -282,7 +282,7 @@ class Left(Message):
 @attrs.frozen(kw_only=True)
 class Watching(Message):
     """A room is watched: all that is needed to read its frames, which follow over the control channel, one every
-    `every` ticks, each against the one before. Their own part is always zeros."""
+    `every` ticks, each against the one before. Their own part says that nothing has changed, so it stays zeros."""
 
     kind = "watching"
     room: str = text(64)

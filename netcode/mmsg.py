@@ -235,7 +235,9 @@ class DatagramBatch:
     def burst(self, sock: socket.socket, packets: Packed, words: np.ndarray) -> int:
         """See `Batch.burst`."""
         sizes = packets.sizes
-        if len(packets) < 2 or (words != words[0]).any() or not sizes.all():
+        if len(packets) > self._count:
+            raise ValueError(f"{len(packets)} packets in a burst of at most {self._count}")
+        if len(packets) < 2 or (words != words[0]).any() or not sizes.all() or sizes.max() > _SEGMENTED_MAX:
             return self.put(sock, packets, words)
         to, data = (
             address_of(words[0].tobytes()[: self._out.names(sock.family).dtype.itemsize]),

@@ -9,6 +9,7 @@ Putting strings together row by row (`joined`) is compiled where that is possibl
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -16,11 +17,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-compiled: Any
-try:
+compiled: Any = None
+with contextlib.suppress(ImportError):  # no C compiler when it was installed, or no OpenSSL that we know
     compiled = import_module("netcode._packed")
-except ImportError:  # no C compiler when it was installed, or no OpenSSL that we know
-    compiled = None
 
 
 @attrs.frozen(eq=False)

@@ -4,9 +4,8 @@
                                                   └─► it has said something that needs a task: out of the pool
 
 To wake a Trio task for a socket takes system calls to arm and to disarm it, a reschedule and a scope; a reader called
-from here takes none of it. Nor need there be a task: a link in the pool has none, which saves 3 kB.
-The kernel hands out ready sockets in turn, so nobody starves. Where there is no epoll, `available` is false, and each
-link reads for itself.
+from here takes none of it. Nor need there be a task: a link in the pool has none. The kernel hands out ready sockets in
+turn, so nobody starves. Where there is no epoll, `available` is false, and each link reads for itself.
 """
 
 from __future__ import annotations

@@ -60,11 +60,10 @@ def place_of(redirect_host: str, port: int, places: Sequence[Place]) -> Place:
     return Place(redirect_host, port, client_trust(redirect_host))
 
 
-async def reach(
-    places: Sequence[Place], nursery: trio.Nursery, transport: str = "tcp", *, hedge_s: float = HEDGE_S
-) -> Link:
-    """A link to whichever address answers first; `nursery` must outlive it. A single address is tried up to ATTEMPTS
-    times, overlapped: behind a port that processes share, one that is stopped takes connections and never answers.
+async def reach(places: Sequence[Place], nursery: trio.Nursery, transport: str = "tcp", *, calm: bool = False) -> Link:
+    """A link to whichever address answers first; `nursery` must outlive it; `calm`: nobody waits for it. A single
+    address is tried up to ATTEMPTS times, overlapped: behind a port that processes share, one that is stopped takes
+    connections and never answers.
 
     Raises what `ByteLink.client` or `WebSocketLink.client` raises for the first address when none answers.
     """
@@ -91,7 +90,7 @@ async def reach(
             for number, place in enumerate(places):
                 race.start_soon(attempt, number, place)
                 if number + 1 < len(places):
-                    with trio.move_on_after(hedge_s):
+                    with trio.move_on_after(CALM_HEDGE_S if calm else HEDGE_S):
                         await failed.wait()
     except BaseException:
         for link in links:

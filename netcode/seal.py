@@ -166,7 +166,7 @@ class Sealer:
         return (
             self._prefix
             + (sequence & 0xFFFF).to_bytes(2, "little")
-            + self._encrypt(sequence.to_bytes(12, "little"), plaintext, self._sealed)
+            + self._encrypt(sequence.to_bytes(NONCE_SIZE, "little"), plaintext, self._sealed)
         )
 
     def _switch(self, type: DatagramType) -> None:
@@ -228,7 +228,7 @@ class Opener:
             self._first = first
             self._sealed = _PREFIX.pack(first, connection_id) + self._direction
         try:
-            plaintext = self._decrypt(sequence.to_bytes(12, "little"), packet[HEADER_SIZE:], self._sealed)
+            plaintext = self._decrypt(sequence.to_bytes(NONCE_SIZE, "little"), packet[HEADER_SIZE:], self._sealed)
         except InvalidTag:
             self.drops.forged += 1
             return None
@@ -237,7 +237,7 @@ class Opener:
 
 
 def make_cipher(key: bytes, suite: Suite) -> AESGCM | ChaCha20Poly1305:
-    """The cipher of a suite under a key of KEY_SIZE bytes."""
+    """The cipher of a suite under a key of KEY_SIZE bytes; raises ValueError for one of another size."""
     if len(key) != KEY_SIZE:
         raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(key)}")
     return AESGCM(key) if suite is Suite.AES_256_GCM else ChaCha20Poly1305(key)

@@ -13,14 +13,16 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 
 from netcode.packed import Packed, compiled, dense, whole
-from netcode.seal import HEADER_SIZE, KEY_SIZE, OVERHEAD, SEQUENCE_AT, TAG_SIZE, Suite, make_cipher
+from netcode.seal import HEADER_SIZE, KEY_SIZE, NONCE_SIZE, OVERHEAD, SEQUENCE_AT, TAG_SIZE, Suite, make_cipher
 
 _SUITES = (Suite.AES_256_GCM, Suite.CHACHA20_POLY1305)
 """In the order in which `_packed.c` numbers them."""
+_NO_KEY = 255
+"""The suite of a slot without a key, which `_packed.c` refuses."""
 
 
 class Seals(Protocol):
-    """Keys by slot, all of the same direction (see `netcode.seal`)."""
+    """Keys by slot, all of the same direction (see `netcode.seal`). A slot without a key is a ValueError."""
 
     def grow(self, slots: int) -> None:
         """Have room for so many."""
@@ -51,16 +53,20 @@ class CompiledSeals:
     def grow(self, slots: int) -> None:
         """See `Seals.grow`."""
         more = slots - len(self._keys)
-        self._keys = np.concatenate([self._keys, np.zeros((more, KEY_SIZE), np.uint8)])
-        self._suites = np.concatenate([self._suites, np.zeros(more, np.uint8)])
+        before = self._keys
+        self._keys = np.concatenate([before, np.zeros((more, KEY_SIZE), np.uint8)])
+        before[:] = 0
+        self._suites = np.concatenate([self._suites, np.full(more, _NO_KEY, np.uint8)])
 
     def put(self, slot: int, key: bytes, suite: Suite) -> None:
         """See `Seals.put`."""
+        if len(key) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(key)}")
         self._keys[slot], self._suites[slot] = np.frombuffer(key, np.uint8), _SUITES.index(suite)
 
     def drop(self, slot: int) -> None:
         """See `Seals.drop`."""
-        self._keys[slot] = 0
+        self._keys[slot], self._suites[slot] = 0, _NO_KEY
 
     def seal(self, slots: np.ndarray, sequences: np.ndarray, heads: np.ndarray, plaintexts: Packed) -> Packed:
         """See `Seals.seal`."""
@@ -109,7 +115,7 @@ class PortableSeals:
         for slot, sequence, head, plaintext in rows:
             header = head.tobytes()
             told = header[:SEQUENCE_AT] + self._direction
-            parts += header, self._ciphers[slot].encrypt(sequence.to_bytes(12, "little"), plaintext, told)
+            parts += header, self._cipher(slot).encrypt(sequence.to_bytes(NONCE_SIZE, "little"), plaintext, told)
         return dense(np.frombuffer(b"".join(parts), np.uint8), plaintexts.sizes + OVERHEAD)
 
     def open(self, slots: np.ndarray, sequences: np.ndarray, datagrams: Packed) -> tuple[Packed, np.ndarray]:
@@ -119,11 +125,16 @@ class PortableSeals:
         for number, (slot, sequence, datagram) in enumerate(rows):
             told, sealed = datagram[:SEQUENCE_AT] + self._direction, datagram[HEADER_SIZE:]
             try:
-                plaintexts.append(self._ciphers[slot].decrypt(sequence.to_bytes(12, "little"), sealed, told))
+                plaintexts.append(self._cipher(slot).decrypt(sequence.to_bytes(NONCE_SIZE, "little"), sealed, told))
             except InvalidTag:
                 plaintexts.append(bytes(len(sealed) - TAG_SIZE))
                 good[number] = False
         return dense(np.frombuffer(b"".join(plaintexts), np.uint8), datagrams.sizes - OVERHEAD), good
+
+    def _cipher(self, slot: int) -> Any:
+        if (cipher := self._ciphers[slot]) is None:
+            raise ValueError(f"slot {slot} has no key")
+        return cipher
 
 
 def make_seals(direction: int) -> Seals:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import hmac
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netcode.realtime import TOKEN_BYTES
 from netcode.replay import WORDS
-from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, Opener, Sealer, Suite
+from netcode.seal import CLIENT_TO_SERVER, SEQUENCE_MAX, SERVER_TO_CLIENT, DatagramType, Opener, Sealer, Suite
 
 if TYPE_CHECKING:
     from netcode.ends import ServerEnds
@@ -126,7 +127,7 @@ class ServerEnd:
             ends.path_heard_at[slot] = now
         if kind is DatagramType.INPUT:
             return plaintext, None if proven else self._challenge(address, now)
-        if kind is DatagramType.PROOF and plaintext == self._token(address):
+        if kind is DatagramType.PROOF and hmac.compare_digest(plaintext, self._token(address)):
             self._prove(address, now)
             return None, self._answer(now)
         if kind is DatagramType.KEEPALIVE and proven:
@@ -146,16 +147,21 @@ class ServerEnd:
 
     def _answer(self, now: float) -> bytes | None:
         """A keep-alive back, unless one went out just now: what a client sends must not use up our sequences."""
-        if now - self._answered_at < CHALLENGE_EVERY_S:
+        if now - self._answered_at < CHALLENGE_EVERY_S or self._spent:
             return None
         self._answered_at = now
         return self._seal(DatagramType.KEEPALIVE, b"")
 
     def _challenge(self, address: bytes, now: float) -> bytes | None:
-        if now - self._challenged_at < CHALLENGE_EVERY_S:
+        if now - self._challenged_at < CHALLENGE_EVERY_S or self._spent:
             return None
         self._challenged_at = now
         return self._seal(DatagramType.CHALLENGE, self._token(address))
+
+    @property
+    def _spent(self) -> bool:
+        """Whether the key has sealed all that it may: what is left goes over the control channel."""
+        return bool(self.ends.sequence[self.slot] >= SEQUENCE_MAX)
 
     def _token(self, address: bytes) -> bytes:
         told = self.connection.to_bytes(8, "little") + self._paths.to_bytes(8, "little") + address

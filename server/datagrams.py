@@ -63,23 +63,26 @@ class Datagrams:
     def receive(self) -> int:
         """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""
         self._received_at = now = trio.current_time()
+        before = self._inbox.truncated
         came = self._inbox.take(self._socket)
+        self._metrics.datagrams_truncated = self._inbox.truncated
+        taken = len(came) + self._inbox.truncated - before
         if not len(came):
-            return 0
+            return taken
         opened = self.ends.receive(came, now)
         self.ends.deliver(opened)
-        self._metrics.datagrams_truncated = self._inbox.truncated
         if opened.replies:
             packets, addresses = zip(*opened.replies, strict=True)
             self._outbox.send(self._socket, packets, addresses)
-        return len(came)
+        return taken
 
     def send_frames(self, frames: Frames) -> None:
         """Send frames, by datagram where that is the way of their player, else over the control connection; those of
         connections that are gone since are dropped. So is what the socket does not take, and counted."""
         ends, now = self.ends, trio.current_time()
         slots, plaintexts = frames.slots, frames.plaintexts
-        here = ends.connection[slots] == frames.connections
+        here = (ends.connection[slots] == frames.connections) & (frames.connections != 0)
+        here &= ends.alone(slots)  # as ever: two frames under one sequence would give the key away
         if not here.all():
             slots, plaintexts = slots[here], plaintexts[here]
         self._metrics.frames_sent += len(slots)

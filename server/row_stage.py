@@ -138,7 +138,7 @@ class RowStage(Stage):
             self._streams[places],
             self._epochs[places],
             self.queues.waiting[places],
-            ends.acks(slots, now),
+            ends.take_acks(slots, now),
         )
         return Frames(slots, ends.connection[slots], self.encoder.encode(readers))
 

@@ -135,7 +135,6 @@ class Visitor:
                 raise self._fault
             items, self._left = self._left, None
             if items is None:
-                await self.turn()  # a thousand may hang up at once
                 if not (data := await link.receive()):
                     return False
                 self._charge(len(data))
@@ -245,6 +244,8 @@ class Visitor:
                 self._pause_s = max(self._pause_s, session.budget.take_refusal(now))
                 raise ProtocolError(ErrorCode.LIMITED, "too many requests; wait a moment")
             await self.turn()  # the pool wakes many together
+            if not self._door.speaks_for(session, self.link):
+                return  # ended, or taken up by another connection meanwhile
             answer = await self._door.handle(session, message)
         except ProtocolError as error:  # a refusal, not a fault: the session goes on
             answer = messages.Error.of(error, message.ref)

@@ -94,26 +94,40 @@ class Watchers:
         stage = room.stage
         if not isinstance(stage, RowStage):
             raise ProtocolError(ErrorCode.NOT_ALLOWED, "rooms of this game cannot be watched; join instead")
+        before = self._watcher_of(session)
         for each in list(self._stages):
-            self._forget(each, session)
-        if len(self) >= self._most:
+            self._forget(each)
+        looked = self._stages.get(stage)
+        others = [] if looked is None else looked.rooms.get(room.id, _Watched()).watchers
+        if len(self) - (before is not None) >= self._most:
             raise ProtocolError(ErrorCode.LIMITED, f"on this server {self._most} watch already; try again later")
-        looked = self._stages.get(stage) or _Looked(WatchEncoder(stage.game))
-        watched = looked.rooms.setdefault(room.id, _Watched())
-        if len(watched.watchers) >= WATCHERS_A_ROOM_MAX:
+        if sum(one is not before for one in others) >= WATCHERS_A_ROOM_MAX:
             raise ProtocolError(ErrorCode.ROOM_FULL, f"{WATCHERS_A_ROOM_MAX} watch this room already")
-        watched.watchers.append(_Watcher(session, session.generation, ref))
-        self._stages[stage] = looked
+        if before is not None:
+            before.over = True
+            for each in list(self._stages):
+                self._forget(each)
+        looked = self._stages.setdefault(stage, looked or _Looked(WatchEncoder(stage.game)))
+        looked.rooms.setdefault(room.id, _Watched()).watchers.append(_Watcher(session, session.generation, ref))
 
     def unwatch(self, session: Session, ref: int) -> messages.Unwatched | None:
-        """Look away; None: `Unwatched` follows, behind all that was told before."""
+        """Look away; None: `Unwatched` follows, behind all that was told before. Raises ProtocolError."""
+        watcher = self._watcher_of(session)
+        if watcher is None:
+            return messages.Unwatched(ref=ref)
+        watcher.unwatch_ref = ref
+        return None
+
+    def _watcher_of(self, session: Session) -> _Watcher | None:
+        """The session as a watcher. Raises LIMITED while it waits for the answer to its last request."""
         for looked in self._stages.values():
             for watched in looked.rooms.values():
                 for watcher in watched.watchers:
                     if watcher.session is session and watcher.here:
-                        watcher.unwatch_ref = ref
-                        return None
-        return messages.Unwatched(ref=ref)
+                        if watcher.stream is None or watcher.unwatch_ref is not None:
+                            raise ProtocolError(ErrorCode.LIMITED, "your last watch or unwatch is not answered yet")
+                        return watcher
+        return None
 
     # -- what a tick makes of it --------------------------------------------------------------------------------------
 
@@ -159,13 +173,13 @@ class Watchers:
                 outcome.farewell(watcher.session, told)
         self._forget(stage)
 
-    def _forget(self, stage: Stage, but: Session | None = None) -> None:
-        """Forget those who are gone, and this session; then rooms, and a stage, that nobody looks at any more."""
+    def _forget(self, stage: Stage) -> None:
+        """Forget those who are gone; then rooms, and a stage, that nobody looks at any more."""
         looked = self._stages.get(stage)
         if looked is None:
             return
         for room, watched in list(looked.rooms.items()):
-            watched.watchers = [one for one in watched.watchers if one.here and one.session is not but]
+            watched.watchers = [one for one in watched.watchers if one.here]
             if not watched.watchers:
                 del looked.rooms[room]
         if not looked.rooms:

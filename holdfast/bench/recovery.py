@@ -25,7 +25,7 @@ import click
 if TYPE_CHECKING:
     from server.node import Running
 
-PHASES = 4
+PHASES = 2
 LOOK_EVERY_S = 0.001
 HANG_S = 120.0
 STEPS = ("seal", "claim", "load", "read", "replay", "snapshot", "admit")

@@ -120,7 +120,7 @@ def seal_frame(server: ServerEnd, frame: bytes, now: float) -> bytes:
     """The datagram for one frame, with acknowledgements when their turn has come."""
     slots = np.array([server.slot])
     server.channel = Channel.DATAGRAM
-    if (acks := server.ends.acks(slots, now).string(0)) != b"":
+    if (acks := server.ends.take_acks(slots, now).string(0)) != b"":
         frame = with_acks(frame, ACKS.unpack(acks))
     (datagram,) = server.ends.seal_frames(slots, packed([frame])).strings()
     return datagram

@@ -17,7 +17,15 @@ from netcode.mmsg import address_token
 from netcode.packed import packed
 from netcode.realtime import ClientEnd
 from netcode.received import Received
-from netcode.seal import PLAINTEXT_MAX, SEQUENCE_MAX, DatagramType, DropCounters, Suite
+from netcode.seal import (
+    CLIENT_TO_SERVER,
+    PLAINTEXT_MAX,
+    SEQUENCE_MAX,
+    DatagramType,
+    DropCounters,
+    Sealer,
+    Suite,
+)
 from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
 from tests.netcode.ends import KEY_DOWN, KEY_UP, PATH_KEY, ack_of, prove
 
@@ -181,6 +189,46 @@ def test_strangers_and_closed_ends_are_nobodys() -> None:
     assert (again.path, again.heard_at, again.channel) == (None, float("-inf"), Channel.UNKNOWN)
 
 
+def test_no_connection_id_leads_to_a_closed_end() -> None:
+    """The columns of a closed end keep what they were; nothing may find them, whatever its address."""
+    many = Many.of(3)
+    slots = [server.slot for server in many.servers]
+    for server in many.servers:
+        server.close()
+    for number, slot in enumerate(slots):
+        for connection in (0, 1, slot):
+            forged = Sealer(KEY_UP, connection, CLIENT_TO_SERVER)
+            forged.sequence = 2  # as far as its player's was
+            datagram = forged.seal(DatagramType.INPUT, b"x")
+            assert heard(many.ends.receive(came((datagram, many.addresses[number])), 1.0)) == []
+    assert many.ends.drops == DropCounters(unknown=9)
+
+
+def test_an_end_is_opened_once() -> None:
+    """Its sequence would begin anew under the same keys."""
+    many = Many.of(1)
+    many.servers[0].close()
+    with pytest.raises(RuntimeError, match="once"):
+        many.ends.open(many.servers[0], None)
+
+
+def test_who_floods_with_what_is_not_usual_costs_nobody_else() -> None:
+    """Old and forged packets of one player, and genuine ones beyond its share; others are answered all the same."""
+    many = Many.of(2)
+    old = [(many.clients[0].seal_input(b"old", 1.0), many.addresses[0]) for _ in range(80)]
+    for one in old[:40]:
+        many.ends.receive(came(one), 1.0)
+    forged = [(packet[:-1] + bytes([packet[-1] ^ 1]), address) for packet, address in old[40:60]]
+    asked = (many.clients[1]._seal(DatagramType.KEEPALIVE, b"", 1.0), many.addresses[1])
+    drops = many.ends.drops
+    opened = many.ends.receive(came(*old[:40], *forged, asked, *old[40:]), 1.05)
+    assert packets_of(opened) == [b"old"] * 32
+    assert (drops.replayed, drops.forged, drops.excess) == (40, 20, 8)
+    assert [address for _, address in opened.replies] == [many.addresses[1]]
+    again = many.ends.receive(came(*old), 1.1)
+    assert (packets_of(again), drops.replayed) == ([b"old"] * 8, 40 + 72)
+
+
 def test_inputs_from_elsewhere_are_used_and_challenged() -> None:
     many = Many.of(1)
     opened = many.ends.receive(came((many.clients[0].seal_input(b"roaming", 9.0), AWAY)), 9.0)
@@ -227,14 +275,14 @@ def test_every_so_many_frames_say_what_came() -> None:
     many = Many.of(3)
     slots = np.array([server.slot for server in many.servers])
     many.servers[0].channel = many.servers[1].channel = Channel.DATAGRAM
-    told = [many.ends.acks(slots, 1.0 + number / 1000).strings() for number in range(2 * ACKS_EVERY)]
+    told = [many.ends.take_acks(slots, 1.0 + number / 1000).strings() for number in range(2 * ACKS_EVERY)]
     assert [number for number, acks in enumerate(told) if acks[0]] == [ACKS_EVERY - 1, 2 * ACKS_EVERY - 1]
     for acks in told:
         assert acks[0] == acks[1]
         assert acks[0] in (b"", ACKS.pack(*ack_of(many.servers[0])))
         assert acks[2] == b""  # its frames go over the control channel
-    many.ends.acks(slots, 2.0)
-    assert many.ends.acks(slots, 2.0 + ACKS_EVERY_S + 0.01).strings()[0]
+    many.ends.take_acks(slots, 2.0)
+    assert many.ends.take_acks(slots, 2.0 + ACKS_EVERY_S + 0.01).strings()[0]
 
 
 def test_who_gets_frames_by_datagram() -> None:

@@ -86,5 +86,28 @@ def test_deltas_of_no_view_are_refused() -> None:
         netcode.packed.compiled.deltas(views, 2, np.array([0]), np.array([0]), fields, 65, out, sizes)
 
 
+@compiled_only
+@pytest.mark.parametrize("field", [(-1, 2, 8), (0, 3, 8), (2, 1, 8), (0, 0, 8), (0, 2, 0), (0, 2, 33)])
+def test_a_layout_that_does_not_fit_its_views_is_refused(field: tuple[int, int, int]) -> None:
+    table, one = np.array([(*field, 0)], np.int32), np.zeros(1, np.int64)
+    views, out = np.zeros((1, 2), np.int32), np.zeros(64, np.uint8)
+    with pytest.raises(ValueError, match="a field out of bounds"):
+        netcode.packed.compiled.deltas(views, 2, one, one, table, 60, out, one.copy())
+    with pytest.raises(IndexError):
+        netcode.packed.compiled.undelta(b"\x01\x03\x01\x01", 0, table, [0, 0])
+
+
+@compiled_only
+def test_a_delta_that_may_be_longer_than_told_is_refused() -> None:
+    table, one = np.array([(0, 2, 32, 0)], np.int32), np.zeros(1, np.int64)
+    for longest in (9, 10):
+        arguments = (np.zeros((1, 2), np.int32), 2, one, one, table, longest, np.zeros(64, np.uint8), one.copy())
+        if longest < 10:
+            with pytest.raises(ValueError, match="a field out of bounds"):
+                netcode.packed.compiled.deltas(*arguments)
+        else:
+            assert netcode.packed.compiled.deltas(*arguments) == 1
+
+
 def test_dense_strings_stand_one_behind_the_other() -> None:
     assert dense(np.frombuffer(b"abcdef", np.uint8), np.array([1, 0, 5])).strings() == [b"a", b"", b"bcdef"]

@@ -96,12 +96,20 @@ def test_slots_may_have_different_suites(suite: Suite) -> None:
     assert Opener(KEYS[1], 1001, CLIENT_TO_SERVER, other).open(sealed[1]) is not None
 
 
-@compiled_only
-def test_nothing_opens_under_a_key_that_was_dropped() -> None:
-    one = seals(CompiledSeals, Suite.AES_256_GCM)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slot_without_a_key_seals_and_opens_nothing(kind: Kind) -> None:
+    one = seals(kind, Suite.AES_256_GCM)
     datagram = Sealer(KEYS[2], 1002, CLIENT_TO_SERVER).seal(DatagramType.INPUT, b"late")
     one.drop(2)
-    assert not one.open(np.array([2]), np.array([1]), packed([datagram]))[1].any()
+    one.grow(9)
+    for slot in (2, 8):
+        where = np.array([slot]), np.array([1])
+        with pytest.raises(ValueError, match=r"no key|out of bounds"):
+            one.open(*where, packed([datagram]))
+        with pytest.raises(ValueError, match=r"no key|out of bounds"):
+            one.seal(*where, heads(*where), packed([b"late"]))
+    with pytest.raises(ValueError, match="a key has 32 bytes"):
+        one.put(2, b"x", Suite.AES_256_GCM)
 
 
 @compiled_only

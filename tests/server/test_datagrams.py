@@ -14,7 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from netcode.packed import packed
 from netcode.realtime import ClientEnd
-from netcode.server_end import Channel
+from netcode.seal import Suite
+from netcode.server_end import SLOT_BITS, Channel, ServerEnd
 from netcode.session import Session, SessionTable
 from server.datagrams import RECEIVED_MAX, Datagrams
 from server.metrics import Metrics
@@ -38,6 +39,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     rig = Rig(tmp_path)
     table = SessionTable(10, rig.metrics.drops)
     session, _ = rig.session(7)
+    session.end = ServerEnd(7 << SLOT_BITS, bytes(32), bytes(32), bytes(32), Suite.AES_256_GCM)
     table.add(session)
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
@@ -115,6 +117,16 @@ async def test_a_flood_lets_others_run(pair: Pair) -> None:
         nursery.cancel_scope.cancel()
     assert passes >= 3
     await wait_all_tasks_blocked()
+
+
+async def test_a_datagram_that_is_too_long_does_not_end_the_draining(pair: Pair) -> None:
+    """A batch that it was cut out of is as full as any."""
+    pair.sock.send(b"long" * 400)
+    for _ in range(RECEIVED_MAX + 10):
+        pair.sock.send(b"flood")
+    assert pair.datagrams.receive() == RECEIVED_MAX
+    assert pair.datagrams.receive() == 11
+    assert (pair.metrics.datagrams_truncated, pair.metrics.drops.unknown) == (1, RECEIVED_MAX + 10)
 
 
 def frame_for(pair: Pair, plaintext: bytes) -> Frames:

@@ -322,3 +322,44 @@ async def test_a_room_is_watched_where_it_is_and_again_where_it_goes(
         (told,) = elsewhere.link.heard(messages.Watching)
         (frame,) = seen(elsewhere.link)
         assert (told.ref, told.epoch, frame.epoch, frame.values("steps")) == (5, 2, 2, [frame.tick])
+
+
+async def test_a_watch_that_is_refused_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WATCHERS_A_ROOM_MAX", 1)
+    rig = Rig(tmp_path)
+    one, two = rig.open(), rig.open()
+    session, link = watch(rig, 1, one)
+    watch(rig, 2, two)
+    rig.tick(EVERY)
+    with pytest.raises(ProtocolError) as caught:
+        rig.host.watchers.watch(session, rig.host.rooms.by_id[two], 3)
+    assert caught.value.code is ErrorCode.ROOM_FULL
+    rig.tick(EVERY)
+    assert [frame.tick for frame in seen(link)] == [EVERY, 2 * EVERY]
+    rig.host.watchers.watch(session, rig.host.rooms.by_id[one], 4)  # its own place is its own
+    rig.tick(EVERY)
+    assert [told.ref for told in link.heard(messages.Watching)] == [1, 4]
+
+
+async def test_every_watch_and_unwatch_is_answered_or_refused(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    one, two = rig.open(), rig.open()
+    watchers = rig.host.watchers
+    session, link = watch(rig, 1, one)
+
+    def refused(ask: Callable[[], object]) -> bool:
+        with pytest.raises(ProtocolError) as caught:
+            ask()
+        return caught.value.code is ErrorCode.LIMITED
+
+    assert refused(lambda: watchers.watch(session, rig.host.rooms.by_id[two], 2))
+    assert refused(lambda: watchers.unwatch(session, 3))
+    rig.tick(EVERY)
+    assert watchers.unwatch(session, 4) is None
+    assert refused(lambda: watchers.unwatch(session, 5))
+    assert refused(lambda: watchers.watch(session, rig.host.rooms.by_id[two], 6))
+    rig.tick()
+    watchers.watch(session, rig.host.rooms.by_id[two], 7)
+    rig.tick(EVERY)
+    assert [told.ref for told in link.heard(messages.Watching)] == [1, 7]
+    assert [told.ref for told in link.heard(messages.Unwatched)] == [4]

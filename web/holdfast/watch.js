@@ -83,16 +83,19 @@ export class Watch {
   async _again(room) {
     const backoff = new Backoff();
     this._asking += 1;
-    while (this.room === room && this._unknown) {
-      try {
-        await this._request({ t: "watch", ...this._at });
-      } catch (error) {
-        if (!(error instanceof HoldfastError)) throw error;
-        if (this.room === room && !NOT_YET.includes(error.code)) this.end(error);
-        else await new Promise((resolve) => setTimeout(resolve, backoff.next()));
+    try {
+      while (this.room === room && this._unknown) {
+        try {
+          await this._request({ t: "watch", ...this._at });
+        } catch (error) {
+          if (!(error instanceof HoldfastError)) throw error;
+          if (this.room === room && !NOT_YET.includes(error.code)) this.end(error);
+          else await new Promise((resolve) => setTimeout(resolve, backoff.next()));
+        }
       }
+    } finally {
+      this._asking -= 1;
     }
-    this._asking -= 1;
     this.again();
   }
 }
