@@ -349,7 +349,7 @@ async def test_a_server_with_another_certificate_is_not_told_the_secret(monkeypa
     async with listening(first) as server, connect(server, transport="tcp") as client:
         await client.join("drift")
 
-        async def impostor(*_: object) -> None:
+        async def impostor(*_: object, **__: object) -> None:
             await trio.lowlevel.checkpoint()
             raise CertificateNotTrusted("another certificate")
 
