@@ -101,7 +101,7 @@ class Wreck:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
     """Three rooms with a player each; all have three snapshots."""
     folder = tmp_path_factory.mktemp("killed")
-    with serving(folder, folder / "data", "node", options=("--snapshot-s", "0.5")) as (server,):
+    with serving(folder, folder / "data", "node", options=("--snapshot-s", "0.5", "--phases", "4")) as (server,):
         return trio.run(_play, server, folder / "data")
 
 
@@ -149,7 +149,7 @@ async def started(wreck: Wreck, told: Told, game: type[Counter] = Counter) -> As
     """A node on the hurt data; its log goes into `told`."""
     with capture_logs() as log:
         try:
-            async with running(wreck.data, [PlayedGame(game(), "counter")]) as node:
+            async with running(wreck.data, [PlayedGame(game(), "counter")], phases=4) as node:
                 yield node
         finally:
             told += log
