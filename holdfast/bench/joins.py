@@ -119,7 +119,7 @@ def run_once(cores: Any, players: int, per_s: float, there: int, tick_hz: int, c
             more = attrs.evolve(plan, players=players, join_per_s=per_s, seed=NEWCOMERS_SEED)
             with crowd(more, cores.bots) as newcomers:
                 told = newcomers.wait("ready")
-                after = figures_of(serving.address, math.ceil(told["joining_s"]))
+                after = figures_of(serving.address, told["joining_s"])
                 residents.say()
                 seen = residents.tally()
                 newcomers.say(2)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -144,7 +145,7 @@ def bots(
 
 
 def figures_of(address: str, window_s: float) -> dict[str, Any]:
-    """What a server counts about itself, lateness over the last `window_s` (see `server.metrics`).
+    """What a server counts about itself, lateness over the last `window_s`, made whole seconds upwards.
 
     Raises CannotMeasure.
     """
@@ -155,7 +156,7 @@ def figures_of(address: str, window_s: float) -> dict[str, Any]:
 
     async def ask() -> dict[str, Any]:
         async with connect(address, name="onlooker") as client:
-            return await client.stats(min(3600, max(1, round(window_s))))
+            return await client.stats(min(3600, math.ceil(window_s)))
 
     try:
         return trio.run(ask)
