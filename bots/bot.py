@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -49,7 +50,7 @@ class Bot:
         self.full = full
         self.predicts = predicts
         self.kept = PlayerSeries()
-        """Its series; while it is in a row of the lean players, as it was when last asked for."""
+        """Its series; while it is in a row, as it was when last asked for."""
         self.faults: dict[str, int] = {}
         self.frame_bytes = 0
         """Bytes of all frames so far."""
@@ -73,7 +74,7 @@ class Bot:
         """Its seat; None before it has one."""
         self.brain: Brain
         self.row = -1
-        """Its row among the lean players (`bots.lean`), with the state of `end`, `play`, `kept`; -1: none."""
+        """Its row (`bots.rows`), which has the state of `end`, `play`, `kept` then; -1: none."""
         self._swarm = swarm
         self._control = Control(who, self, swarm.pool)
         self._games: list[str] = []
@@ -155,9 +156,9 @@ class Bot:
         return self._control.seeking
 
     @property
-    def lean(self) -> bool:
-        """Whether it may play in a row of the lean players while all is as usual."""
-        return self.who.transport == "udp" and not self.full and self.on_frame is None
+    def plain(self) -> bool:
+        """Whether it may play in a row while all is as usual."""
+        return self.who.transport == "udp" and not self.predicts and self.on_frame is None
 
     @property
     def moves(self) -> int:
@@ -253,7 +254,7 @@ class Bot:
         """A frame came at `now`. Reading a view takes its time, so it waits until all that has come is timed."""
         self.frame_bytes += size
         if self.full:
-            self._swarm.read_later(self, data, size, now, by_datagram)
+            self._swarm.read_later(partial(self.read_frame, data, size, now, by_datagram))
         else:
             self.read_frame(data, size, now, by_datagram)
 
@@ -287,6 +288,23 @@ class Bot:
             series.corrected(books.compared, (off / _WORLD_UNIT for off in books.recent), now)
             books.compared = 0
             books.recent.clear()
+
+    def read_view(self, data: bytes) -> None:
+        """Read and check what a frame shows; its row has taken all else of it."""
+        play = self.play
+        if play is None or self.away:
+            return
+        try:
+            frame = play.frames.receive(data)
+        except BadFrame:
+            self._fault("bad_frame")
+            return
+        if frame is None:
+            self._fault("baseline_unknown")
+            return
+        play.newest = frame
+        self._swarm.lean.baseline[self.row] = play.frames.baseline
+        self._check_view(play, frame)
 
     def _check_view(self, play: Play, frame: Frame) -> None:
         if play.newest is not frame and self.who.transport != "udp":

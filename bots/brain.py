@@ -136,11 +136,10 @@ class RandomWalks:
                 self, name, np.concatenate([column, np.zeros((rows - len(column), *column.shape[1:]), column.dtype)])
             )
 
-    def enter(self, row: int, walk: RandomWalk, packed: bytes) -> None:
-        """Go on where a bot's walk is; `packed` is what it wants at present."""
+    def enter(self, row: int, walk: RandomWalk) -> None:
+        """Go on where a bot's walk is; what it wants at present is in `packed` already."""
         self.pause[row], self._dice[row] = walk.pause, walk.dice.state
         self._values[row] = list(walk.values.values())
-        self.packed[row] = np.frombuffer(packed, np.uint8)
 
     def leave(self, row: int, walk: RandomWalk) -> dict[str, int]:
         """Bring a row back to its walk; returns what the bot wants at present."""

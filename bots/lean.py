@@ -62,6 +62,8 @@ class Rest:
     """Which datagrams: nothing was done with them."""
     frames: list[tuple[Bot, bytes, int]]
     """Frames whose datagrams were opened, and the sizes of those."""
+    views: list[tuple[Bot, bytes]]
+    """Usual frames that full players want to read; all else about them is done."""
 
 
 class Lean(Rows):
@@ -79,7 +81,7 @@ class Lean(Rows):
         known = rows >= 0
         if not usual.all():
             usual &= ~np.isin(rows, rows[known & ~usual])  # what is of one bot keeps its order
-        rest, odd = Rest(np.flatnonzero(~usual).tolist(), []), np.zeros(0, np.intp)
+        rest, odd = Rest(np.flatnonzero(~usual).tolist(), [], []), np.zeros(0, np.intp)
         usual_at = np.flatnonzero(usual)
         for part in self._rounds(rows[usual_at]):
             at = usual_at[part]
@@ -121,6 +123,8 @@ class Lean(Rows):
         strange = self._read(frames, rows, sizes, now)
         for place in np.flatnonzero(strange).tolist():
             rest.frames.append((self.bot(rows[place]), frames.string(place), int(sizes[place])))
+        for place in np.flatnonzero(self.full[rows] & ~strange).tolist():
+            rest.views.append((self.bot(rows[place]), frames.string(place)))
         found: np.ndarray = rows[strange]
         return found
 
@@ -199,7 +203,7 @@ class Lean(Rows):
         head = np.zeros(len(rows), _INPUT)
         head["flags"], head["stream"] = HAS_BASELINE, self.stream[rows]
         head["ack"], head["ack_bits"] = self.highest[rows] & 0xFFFF, self.ack_bits(rows)
-        head["baseline"] = head["seen"] = self.tick[rows] & 0xFFFF
+        head["baseline"] = head["seen"] = np.where(self.full[rows], self.baseline[rows], self.tick[rows]) & 0xFFFF
         head["newest"], head["count"] = newest & 0xFFFF, counts
         inputs = self.inputs[rows[:, None], (newest[:, None] - back) % UNACKED_MAX].reshape(len(rows), -1)
         table = np.concatenate([head.view(np.uint8).reshape(len(rows), -1), inputs], axis=1)
@@ -221,12 +225,23 @@ class Lean(Rows):
         self.deep[rows] = np.where(left_out, -in_flight, deep)
         makes = ~np.where(crowded, skipped, left_out)
         rows, in_flight = rows[makes], in_flight[makes]
-        self.walks.decide(rows)
+        walking = self.walking[rows]
+        self.walks.decide(rows[walking])
+        for row in rows[~walking].tolist():
+            self._decide(row)
         rows = rows[in_flight < UNACKED_MAX]
         seq = self.newest[rows] + 1
         self.newest[rows] = seq
         self.inputs[rows, seq % UNACKED_MAX] = self.walks.packed[rows]
         self.made_at[rows, seq % UNACKED_MAX] = now
+
+    def _decide(self, row: int) -> None:
+        """Let a bot that sees its frames decide."""
+        bot = self.bot(row)
+        assert bot.play is not None
+        if changed := bot.brain.decide(bot.play.newest):
+            bot.play.want(**changed)
+            self.walks.packed[row] = np.frombuffer(bot.play.packed, np.uint8)
 
     def _seal(self, rows: np.ndarray, plaintexts: Packed, now: float) -> Packed:
         sequences = self.sequence[rows] + 1

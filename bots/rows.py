@@ -1,11 +1,12 @@
-"""The state of lean players in columns, and the way into it and out of it.
+"""The state of players in columns, and the way into it and out of it.
 
     ClientEnd, Play, RandomWalk, PlayerSeries ── enter ──► a row of the columns ── release ──► the same objects
                                                              │
                                                              └── settle ──► PlayerSeries: its books are up to date
 
 A bot is in a row as long as all is as usual with it (`takes`): its path is proven, and the newest datagram was the
-newest frame. Meanwhile its objects stand still. What becomes of a row is in `bots.lean`.
+newest frame. Meanwhile its objects stand still, but for what a full player sees and thinks: its decoder, newest frame
+and brain. What becomes of a row is in `bots.lean`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _ONE = np.uint64(1)
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     # name: type, shape of a row
     "sending": ("?", ()),
+    "full": ("?", ()),
+    "walking": ("?", ()),
     "address": ("u4", (ADDRESS_WORDS,)),
     "heard_at": ("f8", ()),
     "highest": ("i8", ()),
@@ -47,6 +50,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "stream": ("u1", ()),
     "epoch": ("u1", ()),
     "tick": ("i8", ()),
+    "baseline": ("i8", ()),
     "depth": ("u1", ()),
     "deep": ("i8", ()),
     "skipped_beat": ("?", ()),
@@ -61,10 +65,13 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 class Rows:
-    """All lean players of a process with whom all is as usual. They play the same game."""
+    """All players of a process with whom all is as usual. They play the same game."""
 
     sending: np.ndarray
     """Whether new inputs are made."""
+    full: np.ndarray
+    """Whether its bot reads every frame, and whether it walks at random."""
+    walking: np.ndarray
     address: np.ndarray
     """Where its datagrams go, as the words of the address token."""
     heard_at: np.ndarray
@@ -89,7 +96,8 @@ class Rows:
     epoch: np.ndarray
     """Low byte."""
     tick: np.ndarray
-    """Of the newest frame, and the depth that it told."""
+    """Of the newest frame, of the newest that a full player has read, and the depth that the newest frame told."""
+    baseline: np.ndarray
     depth: np.ndarray
     deep: np.ndarray
     """These two as in `Play`."""
@@ -149,16 +157,14 @@ class Rows:
             and newest.epoch == frames.epoch
             and newest.last_seq == frames.last_seq == window.acknowledged
             and end.heard_at == bot.heard_at == series.at
-            and isinstance(bot.brain, RandomWalk)
             and (not self.bots or self.walks.kind == (play.info.inputs, play.info.tick_hz))
         )
 
     def enter(self, bot: Bot) -> None:
         """Give a row to a bot that `takes` has let through."""
-        play, end, walk = bot.play, bot.end, bot.brain
+        play, end = bot.play, bot.end
         assert play is not None
         assert play.newest is not None
-        assert isinstance(walk, RandomWalk)
         if not self._free:
             if not self.bots:
                 self.walks = RandomWalks(play.info.inputs, play.info.tick_hz)
@@ -170,7 +176,7 @@ class Rows:
         self.down.put(row, end.keys[1], end.suite)
         self.head[row] = np.frombuffer(prefix(DatagramType.INPUT, end.connection), np.uint8)
         self.address[row] = np.frombuffer(bot.address.ljust(4 * ADDRESS_WORDS, b"\0"), np.uint32)
-        self.sending[row], self.heard_at[row] = bot.sending, bot.heard_at
+        self.sending[row], self.full[row], self.heard_at[row] = bot.sending, bot.full, bot.heard_at
         self.highest[row] = opener.window.highest
         self.window[row] = np.frombuffer(opener.window.seen.to_bytes(8 * WORDS, "little"), "<u8")
         self.sequence[row], self.acked[row] = sealer.sequence, acks.newest_acked
@@ -180,21 +186,24 @@ class Rows:
         self.asked_at[row], self.said_at[row] = end.asked_at, end.said_at
         self.heard_up_at[row], self.unheard[row] = end.heard_up_at, end.unheard
         self.stream[row], self.epoch[row] = play.stream & 0xFF, play.frames.epoch & 0xFF
-        self.tick[row], self.depth[row] = play.newest.tick, play.newest.depth
+        self.tick[row] = self.baseline[row] = play.newest.tick
+        self.depth[row] = play.newest.depth
         self.deep[row], self.skipped_beat[row] = play.deep, play.skipped_beat
         self.newest[row], self.acknowledged[row] = window.newest, window.acknowledged
         for seq, packed in enumerate(window.waiting, window.acknowledged + 1):
             self.made_at[row, seq % UNACKED_MAX] = play.steering.made_at(seq)
             self.inputs[row, seq % UNACKED_MAX] = np.frombuffer(packed, np.uint8)
-        self.walks.enter(row, walk, play.packed)
+        self.walks.packed[row] = np.frombuffer(play.packed, np.uint8)
+        self.walking[row] = isinstance(bot.brain, RandomWalk)
+        if isinstance(bot.brain, RandomWalk):
+            self.walks.enter(row, bot.brain)
         self.seen[row] = bot.kept.seen
 
     def release(self, row: int) -> None:
         """Bring everything back to the bot of a row, which is free then."""
         bot = self.settle(row)
-        play, end, walk = bot.play, bot.end, bot.brain
+        play, end = bot.play, bot.end
         assert play is not None
-        assert isinstance(walk, RandomWalk)
         del self.row_of[end.connection]
         self.bots[row] = None
         self.up.drop(row)
@@ -212,15 +221,16 @@ class Rows:
         end.asked_at, end.said_at = float(self.asked_at[row]), float(self.said_at[row])
         end.heard_up_at, end.unheard = float(self.heard_up_at[row]), bool(self.unheard[row])
         tick, last_seq, newest = int(self.tick[row]), int(self.acknowledged[row]), int(self.newest[row])
-        frames.newest_tick = frames.baseline = tick
-        frames.last_seq = last_seq
-        play.newest = Frame(tick, last_seq, int(self.depth[row]), frames.epoch, None, frames.layout, [], [])
+        if not bot.full:
+            frames.newest_tick, frames.last_seq, frames.baseline = tick, last_seq, tick
+            play.newest = Frame(tick, last_seq, int(self.depth[row]), frames.epoch, None, frames.layout, [], [])
         play.deep, play.skipped_beat = int(self.deep[row]), bool(self.skipped_beat[row])
         waiting = range(last_seq + 1, newest + 1)
         play.window.restore(last_seq, [self.inputs[row, seq % UNACKED_MAX].tobytes() for seq in waiting])
         for seq in waiting:
             play.steering.made(seq, float(self.made_at[row, seq % UNACKED_MAX]))
-        play.want(**self.walks.leave(row, walk))
+        if isinstance(bot.brain, RandomWalk):
+            play.want(**self.walks.leave(row, bot.brain))
 
     def settle(self, row: int) -> Bot:
         """Bring the series of a row's bot up to date; returns the bot."""

@@ -1,7 +1,7 @@
 """The swarm: hundreds of full bots or thousands of lean ones in one process, without being the limit oneself.
 
     a control connection a bot ──────────────────────────────────────────► log in, join, leave (and all else with tcp)
-    a sealed channel a bot, 4 UDP sockets for all:   recvmmsg ─┬─► rows of lean bots: `bots.lean`
+    a sealed channel a bot, 4 UDP sockets for all:   recvmmsg ─┬─► rows of bots with whom all is as usual: `bots.lean`
                                                                └─► connection id ─► bot: open, time ─► read (full bots)
     one clock for all, in 8 slices of the tick:      slice's bots ─► next input, sealed ─► few messages
 
@@ -19,6 +19,8 @@ import math
 import selectors
 import socket
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import trio
@@ -73,7 +75,7 @@ class Swarm:
         self._in = make_batch(RECEIVED_MAX)
         self._period_s = 0.0
         self._started = trio.Event()
-        self._unread: deque[tuple[Bot, bytes, int, float, bool]] = deque()
+        self._unread: deque[Callable[[], None]] = deque()
         self._came = trio.Event()
         self._weather = None if conditions is None else Weather(conditions, self._deliver)
         self._addresses: dict[tuple[str, int], bytes] = {}
@@ -136,6 +138,8 @@ class Swarm:
     def take_back(self, bot: Bot) -> None:
         """What is not usual is done by the bot itself: it leaves its row, if it is in one."""
         if bot.row >= 0:
+            if bot.full:
+                self._read_now(len(self._unread))  # among them may be its own
             part = self._slice_of[bot]
             part.leave(bot.row)
             self.lean.release(bot.row)
@@ -216,6 +220,8 @@ class Swarm:
     def _take(self, came: Received, now: float) -> None:
         """Datagrams of all kinds of bots."""
         rest = self.lean.receive(came, now)
+        for bot, frame in rest.views:
+            self.read_later(partial(bot.read_view, frame))
         for bot, frame, size in rest.frames:
             self.take_back(bot)
             bot.end.heard_at = now
@@ -268,9 +274,9 @@ class Swarm:
                 bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
         self._send_each(sent)
 
-    def read_later(self, bot: Bot, data: bytes, size: int, now: float, by_datagram: bool) -> None:
+    def read_later(self, read: Callable[[], None]) -> None:
         """Let a bot read a frame when what has come is timed. A full queue is read at once."""
-        self._unread.append((bot, data, size, now, by_datagram))
+        self._unread.append(read)
         if len(self._unread) >= UNREAD_MAX:
             self._read_now(UNREAD_MAX)
         else:
@@ -279,8 +285,7 @@ class Swarm:
     def _read_now(self, frames_max: int) -> None:
         unread = self._unread
         for _ in range(min(frames_max, len(unread))):
-            bot, data, size, now, by_datagram = unread.popleft()
-            bot.read_frame(data, size, now, by_datagram)
+            unread.popleft()()
 
     async def _read_frames(self) -> None:
         while True:
@@ -318,7 +323,7 @@ class Swarm:
                 weather.push(bot, Way.UP, packet, now)
             return
         self._send_each(packets)
-        for bot in [bot for bot in part.bots if bot.lean and lean.takes(bot, now)]:
+        for bot in [bot for bot in part.bots if bot.plain and lean.takes(bot, now)]:
             del part.bots[bot]
             lean.enter(bot)
             part.enter(bot.row)

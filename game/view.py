@@ -9,6 +9,7 @@ tells a client in any language all that it needs to turn them back.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import attrs
@@ -40,15 +41,20 @@ class ViewLayout:
     shared: tuple[Field, ...]
     own: tuple[Field, ...]
 
-    @property
+    @cached_property
     def shared_width(self) -> int:
         """Values of a room's shared view (V)."""
         return sum(field.count for field in self.shared)
 
-    @property
+    @cached_property
     def own_width(self) -> int:
         """Values of a seat's own view (O)."""
         return sum(field.count for field in self.own)
+
+    @cached_property
+    def shared_at(self) -> dict[str, Field]:
+        """The shared fields by name."""
+        return {field.name: field for field in self.shared}
 
     def describe(self) -> dict[str, Any]:
         """Plain data for the welcome message."""

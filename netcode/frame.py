@@ -179,10 +179,9 @@ class Frame:
     def values(self, name: str) -> list[int]:
         """What the room shares under this name, in the units of the game's column, `exact` bits not
         included."""
-        for field in self.layout.shared:
-            if field.name == name:
-                return [value << field.shift for value in self.shared[field.start : field.start + field.count]]
-        raise KeyError(name)
+        field = self.layout.shared_at[name]
+        values, shift = self.shared[field.start : field.start + field.count], field.shift
+        return [value << shift for value in values] if shift else values
 
     def mine(self, name: str, seat: int) -> int:
         """The exact value of a column of one's own seat (shared bits and own bits together)."""

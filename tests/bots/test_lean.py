@@ -1,4 +1,4 @@
-"""Lean players in columns against the same players one by one: the same datagrams in, the same out, the same books."""
+"""Players in columns against the same players one by one: the same datagrams in, the same out, the same books."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from bots.brain import RandomWalk, RandomWalks, make_brain
 from bots.control import Control, Identity
 from bots.lean import AHEAD_MAX, gather
 from bots.swarm import Swarm
+from game.arena import Arena
+from game.view import view_layout
 from netcode.acks import AckTracker
-from netcode.frame import ACKS, HAS_ACKS, HEADER
+from netcode.delta import DeltaEncoder
+from netcode.frame import ACKS, BASELINES_MAX, HAS_ACKS, HEADER
 from netcode.inputs import QUEUED_MAX
 from netcode.packed import Packed
 from netcode.play import Play
@@ -29,7 +32,14 @@ from tests.netcode.scripted import seated
 
 TICK_S = 0.05
 KEY_UP, KEY_DOWN = bytes(32), bytes([1]) * 32
-INPUT_BYTES = 3
+ARENA = Arena({}, 20)
+LAYOUT = view_layout(ARENA)
+SHARED, OWN = DeltaEncoder(LAYOUT.shared), DeltaEncoder(LAYOUT.own)
+IN_ARENA: dict[str, Any] = {
+    "game": "arena", "options": dict(ARENA.option), "seat": 1, "seats": ARENA.seats, "view": LAYOUT.describe(),
+    "inputs": [[field.name, field.dtype, field.low, field.high] for field in ARENA.inputs],
+}  # fmt: skip
+"""A seat whose player has something to see."""
 
 
 class Nobody:
@@ -42,21 +52,38 @@ class Nobody:
         """No other node."""
 
 
-class Player:
-    """A lean bot without a server, and the server's keys for it."""
+def view(tick: int, age: int) -> bytes:
+    """What an arena of people who wander about shows at this tick, against that of `age` ticks before (0: nothing)."""
+    shared = np.zeros((2, LAYOUT.shared_width), np.int32)
+    for row, at in enumerate((tick, tick - age)):
+        for field in LAYOUT.shared:
+            if field.name in {"x", "y"}:
+                shared[row, field.start : field.start + field.count] = (
+                    4000 + np.arange(field.count) * 37 + at * 11 % 500
+                )
+    base = np.array([1 if age else -1])
+    deltas = SHARED.encode(shared, np.array([0]), base), OWN.encode(np.zeros((2, OWN.width), np.int32), base * 0, base)
+    return b"".join(delta.string(0) for delta in deltas)
 
-    def __init__(self, number: int = 1, swarm: Swarm | None = None, **seat: Any) -> None:
+
+class Player:
+    """A bot without a server, and the server's keys for it."""
+
+    def __init__(self, number: int = 1, swarm: Swarm | None = None, *, full: bool = False, **seat: Any) -> None:
         self.swarm = swarm or Swarm()
         who = Identity("127.0.0.1:9", "udp", None, 1, number, f"bot-{number}", bytes(32))
-        self.bot = bot = Bot(who, self.swarm, full=False)
+        self.bot = bot = Bot(who, self.swarm, full=full)
         bot._control = cast(Control, Nobody())
         bot.end = ClientEnd(number, KEY_UP, KEY_DOWN)
-        bot.play = Play(seated(**seat), decode=False)
-        bot.brain = make_brain(bot.play.info, 1, number, sees=False)
+        bot.play = Play(seated(**seat), decode=full)
+        bot.play.interpolator, bot.play.steered = None, False
+        bot.brain = make_brain(bot.play.info, 1, number, sees=full)
         bot.address = number.to_bytes(16, "big")
         self.sealer = Sealer(KEY_DOWN, number, SERVER_TO_CLIENT)
         self.opener = Opener(KEY_UP, number, CLIENT_TO_SERVER)
         self.acks = AckTracker()
+        self.baseline = -1
+        self.input_bytes = sum(int(field.dtype[1]) for field in bot.play.info.inputs)
         bot.end.due(0.0)
         for kind, text in ((DatagramType.CHALLENGE, bytes(8)), (DatagramType.KEEPALIVE, b"")):
             bot.end.receive(self.sealer.seal(kind, text), 0.0)
@@ -65,16 +92,19 @@ class Player:
     def frame(
         self, tick: int, last_seq: int, *, depth: int = 0, acks: bool = False, stream: int = 4, epoch: int = 0
     ) -> bytes:
-        """A sealed frame."""
-        head = HEADER.pack(HAS_ACKS * acks, stream, epoch, tick & 0xFFFF, 0, last_seq & 0xFFFF, depth)
-        return self.sealer.seal(DatagramType.FRAME, head + (ACKS.pack(*self.acks.ack) if acks else b"") + bytes(9))
+        """A sealed frame: of an arena for those who read it, against what they have acknowledged."""
+        age = tick - self.baseline if self.bot.full and 0 < tick - self.baseline < BASELINES_MAX else 0
+        head = HEADER.pack(HAS_ACKS * acks, stream, epoch, tick & 0xFFFF, age, last_seq & 0xFFFF, depth)
+        body = view(tick, age) if self.bot.full else bytes(9)
+        return self.sealer.seal(DatagramType.FRAME, head + (ACKS.pack(*self.acks.ack) if acks else b"") + body)
 
     def hears(self, datagram: bytes) -> tuple[int, int]:
         """The server takes an input packet: newest sequence, and how many inputs."""
         opened = self.opener.open(datagram)
         assert opened is not None
         self.acks.received(opened[1])
-        packet = parse_input_packet(opened[2], INPUT_BYTES)
+        packet = parse_input_packet(opened[2], self.input_bytes)
+        self.baseline = packet.baseline
         return packet.newest, packet.count
 
     def books(self) -> dict[str, Any]:
@@ -92,6 +122,7 @@ class Player:
             "newest": None if newest is None else (newest.tick, newest.last_seq, newest.depth, newest.epoch),
             "bot": (bot.heard_at, bot.frame_bytes, bot.faults),
             "series": (series.frames, series.packets, series.frame_bytes, series.datagrams, series.playing),
+            "view": None if newest is None else (newest.shared, newest.own),
             "seen": (series.newest, series.seen, series.at),
             "gaps": series.gaps.dump(),
             "rtt": series.rtt.dump(),
@@ -144,6 +175,7 @@ class Herd:
             blob = b"".join(one.ljust(1280, b"\xff") for one in datagrams)
             data = np.frombuffer(blob, np.uint8).reshape(-1, 1280)
             self.swarm._take(gather([Received(data, sizes, np.zeros((len(sizes), 4), np.uint32))]), now)
+        self.swarm._read_now(len(self.swarm._unread))
 
     def turn(self, now: float) -> dict[bytes, bytes]:
         """What each sends in its turn, by its address."""
@@ -189,7 +221,9 @@ class Server:
                 DatagramType.FRAME, bytes([HAS_ACKS]) + bytes([4, self.epochs[number]]) + bytes(7)
             )
         self.ticks[number] += {"again": 0, "back": -3, "ahead": AHEAD_MAX + 5}.get(kind, 1)
-        self.epochs[number] += kind == "epoch"
+        if kind == "epoch":
+            self.epochs[number] += 1
+            player.baseline = -1
         self.applied[number] = min(self.applied[number] + settles, self.newest[number])
         return player.frame(
             self.ticks[number], self.applied[number], depth=depth, acks=acks, epoch=self.epochs[number],
@@ -216,9 +250,11 @@ class Server:
                 self.newest[number] = max(self.newest[number], player.hears(packet)[0])
 
 
-def play(events: Sequence[Sequence[tuple[str, str, int, int, bool]]], stop_after: int = 1 << 30) -> tuple[Herd, Herd]:
+def play(
+    events: Sequence[Sequence[tuple[str, str, int, int, bool]]], stop_after: int = 1 << 30, **players: Any
+) -> tuple[Herd, Herd]:
     """The same to a herd in columns and to one without; what they send must be the same at every turn."""
-    one_by_one, columns = herds = Herd(len(events[0]), columns=False), Herd(len(events[0]), columns=True)
+    one_by_one, columns = herds = [Herd(len(events[0]), columns=way, **players) for way in (False, True)]
     server, now = Server(one_by_one), 0.0
     for step, each in enumerate(events):
         now += TICK_S
@@ -243,21 +279,51 @@ def play(events: Sequence[Sequence[tuple[str, str, int, int, bool]]], stop_after
 USUAL = ("comes", "frame", 1, 0, True)
 
 
+LEAN: dict[str, Any] = {}
+FULL = {"full": True, **IN_ARENA}
+FULL_ELSEWHERE = {**FULL, "game": "elsewhere"}
+"""In a game that the bots do not know: they read, and walk at random."""
+
+
+@pytest.mark.parametrize("players", [LEAN, FULL, FULL_ELSEWHERE])
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.tuples(*[EVENTS] * n), min_size=4, max_size=40)))
-def test_columns_do_what_each_bot_would(events: list[tuple[tuple[str, str, int, int, bool], ...]]) -> None:
-    one_by_one, columns = play(events, stop_after=len(events) - 3)
+def test_columns_do_what_each_bot_would(
+    players: dict[str, Any], events: list[tuple[tuple[str, str, int, int, bool], ...]]
+) -> None:
+    one_by_one, columns = play(events, stop_after=len(events) - 3, **players)
     assert columns.books() == one_by_one.books()
 
 
-def test_a_calm_run_is_all_in_columns_and_measures_the_same() -> None:
-    one_by_one, columns = play([(USUAL, USUAL, USUAL)] * 100)
+@pytest.mark.parametrize("players", [LEAN, FULL, FULL_ELSEWHERE])
+def test_a_calm_run_is_all_in_columns_and_measures_the_same(players: dict[str, Any]) -> None:
+    one_by_one, columns = play([(USUAL, USUAL, USUAL)] * 100, **players)
     assert columns.in_rows == 3
+    assert not any(player.bot.faults for player in columns.players)
     assert columns.books() == one_by_one.books()
     books = columns.books()[0]
     assert books["series"][0] == 98
     assert sum(books["rtt"]["counts"]) > 90
     assert books["rtt"]["max_ms"] == pytest.approx(TICK_S * 500)
+
+
+@pytest.mark.parametrize(("age", "body", "fault"), [(30, view(1, 30), "baseline_unknown"), (0, b"\xff", "bad_frame")])
+def test_what_a_full_player_cannot_read_is_a_fault_and_it_plays_on_in_its_row(
+    age: int, body: bytes, fault: str
+) -> None:
+    herd = Herd(1, columns=True, **FULL)
+    server, now, (player,) = Server(herd), 0.0, herd.players
+    for step in range(20):
+        now += TICK_S
+        arrive = server.datagrams([USUAL])
+        if step == 10:
+            server.ticks[0] += 1
+            head = HEADER.pack(0, 4, 0, server.ticks[0], age, server.applied[0], 0)
+            arrive.append(player.sealer.seal(DatagramType.FRAME, head + body))
+        herd.come(arrive, now)
+        server.take(herd.turn(now + TICK_S / 2))
+    assert herd.in_rows == 1
+    assert player.bot.faults == {fault: 1}
 
 
 @pytest.mark.parametrize("deep", [QUEUED_MAX - 1, 2])
@@ -296,7 +362,8 @@ def test_many_players_decide_as_each_would() -> None:
     columns = RandomWalks(info.inputs, info.tick_hz)
     columns.grow(32)
     for row, walk in enumerate(walks):
-        columns.enter(row, walk, plays[row].packed)
+        columns.packed[row] = np.frombuffer(plays[row].packed, np.uint8)
+        columns.enter(row, walk)
     for turn in range(200):
         rows = np.arange(20)[turn % 3 :]
         columns.decide(rows)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from functools import partial
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from bots.bot import Bot
 from bots.swarm import READ_AT_ONCE, UNREAD_MAX, Swarm
-
-
-class Reader:
-    """As much of a bot as reading takes."""
-
-    def __init__(self) -> None:
-        self.read: list[bytes] = []
-
-    def read_frame(self, data: bytes, *_: Any) -> None:
-        self.read.append(data)
 
 
 async def test_frames_are_read_in_order_a_few_at_a_time_and_faster_when_many_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reader, swarm = Reader(), Swarm()
-    bot = cast(Bot, reader)
+    read: list[bytes] = []
+    swarm = Swarm()
     frames = [b"%d" % number for number in range(2000)]
     for frame in frames:
-        swarm.read_later(bot, frame, 10, 0.0, True)
-    assert not reader.read
+        swarm.read_later(partial(read.append, frame))
+    assert not read
     portions, read_now = [], swarm._read_now
 
     def read_and_count(frames_max: int) -> None:
@@ -42,7 +31,7 @@ async def test_frames_are_read_in_order_a_few_at_a_time_and_faster_when_many_wai
         nursery.start_soon(swarm._read_frames)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert reader.read == frames
+    assert read == frames
     assert portions[0] == 500
     assert portions[-1] == READ_AT_ONCE
     assert portions == sorted(portions, reverse=True)
@@ -50,7 +39,8 @@ async def test_frames_are_read_in_order_a_few_at_a_time_and_faster_when_many_wai
 
 
 def test_a_full_queue_is_read_at_once() -> None:
-    reader, swarm = Reader(), Swarm()
+    read: list[bytes] = []
+    swarm = Swarm()
     for _ in range(UNREAD_MAX):
-        swarm.read_later(cast(Bot, reader), b"x", 10, 0.0, True)
-    assert len(reader.read) == UNREAD_MAX
+        swarm.read_later(partial(read.append, b"x"))
+    assert len(read) == UNREAD_MAX
