@@ -37,6 +37,9 @@ class ObjectOccupant(Occupant):
     next_seq: int = attrs.field(default=1, kw_only=True)
     told_seq: int = attrs.field(default=0, kw_only=True)
 
+    def changes(self) -> None:
+        """Nothing is kept of it."""
+
     def receive(self, packet: bytes) -> None:
         """Rooms of objects take acts, no input packets."""
 

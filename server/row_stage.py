@@ -40,9 +40,24 @@ class RowOccupant(Occupant):
         check_input_packet(packet, self.stage.queues.input_bytes)
         self.stage.queues.put_one(self.place, packet)
 
+    def changes(self) -> None:
+        """See `Occupant.changes`."""
+        self.stage.forget_present()
+
     def act(self, seq: int, data: bytes) -> None:
         """Rooms of rows take no acts."""
         raise ProtocolError(ErrorCode.BAD_MESSAGE, "this room takes inputs, not acts")
+
+
+@attrs.frozen(eq=False)
+class _Present:
+    """Those who are not away, in columns: known until somebody comes or goes, or a room does."""
+
+    occupants: dict[int, RowOccupant]
+    """By place."""
+    places: np.ndarray
+    playing: np.ndarray
+    """Places of those who are not leaving either."""
 
 
 class RowStage(Stage):
@@ -58,6 +73,7 @@ class RowStage(Stage):
         self._rewind_max = int(REWIND_MAX_S * game.tick_hz)
         self._inputs_told = [[f.name, f.dtype, f.low, f.high] for f in game.inputs]
         self._view_told = view_layout(game).describe()
+        self._known: _Present | None = None
         self._placed: list[str] = []
         self._rows = np.zeros(0, np.intp)
         """Of each place: row of its room, seat, and what frames say of its connection."""
@@ -76,17 +92,14 @@ class RowStage(Stage):
         """One input a seat, and the commands that wait."""
         commands = self._next_commands()
         self.take_in()
-        here = [occupant for occupant in self.occupants.values() if not occupant.away]
-        places = _places(here)
-        for place in self.queues.skipping(places):
+        present = self._present
+        for place in self.queues.skipping(present.places):
             if len(commands) >= COMMANDS_A_TICK:
                 break  # the turn of the others comes in a later tick, their inputs after it
-            occupant = here[int(np.flatnonzero(places == place)[0])]
+            occupant = present.occupants[place]
             skipped = self.queues.take_skip(place)
             commands.append(Skip(occupant.room, occupant.seat, occupant.generation, *skipped))
-        if any(occupant.leaving for occupant in here):
-            places = _places([occupant for occupant in here if not occupant.leaving])
-        return TickCommands(self._inputs(places), tuple(commands))
+        return TickCommands(self._inputs(present.playing), tuple(commands))
 
     def occupy(self, session: Session, room: str, seat: int, generation: int) -> RowOccupant:
         """A session sits in a seat from now on."""
@@ -105,6 +118,7 @@ class RowStage(Stage):
         self.queues.close(occupant.place)
         occupant.session.end.deliver_to(None)
         self._rows[occupant.place] = 0  # as good as any, while there is one
+        self.forget_present()
 
     def admit(self, occupant: Occupant) -> None:
         """Sequences go on after the last that was applied, under a new stream; the first frame is a full one."""
@@ -117,6 +131,7 @@ class RowStage(Stage):
         self._rows[place], self._seats[place] = self.batch.row[occupant.room], occupant.seat
         self._streams[place], self._epochs[place] = occupant.stream, occupant.epoch & 0xFF
         self._slots[place] = session.end.slot
+        self.forget_present()
 
     def welcome(self, occupant: Occupant, ref: int, resumed: bool, missed: bool) -> bytes:
         """The seat, with all that is needed to send inputs and to read frames."""
@@ -126,7 +141,7 @@ class RowStage(Stage):
         """A frame for every player who can get one, in one pass."""
         self.encoder.push()
         self._place()
-        places = _places([occupant for occupant in self.occupants.values() if not occupant.away])
+        places = self._present.places
         places = places[ends.channel[self._slots[places]] != Channel.UNKNOWN]
         if not len(places):
             return _NO_FRAMES
@@ -141,6 +156,18 @@ class RowStage(Stage):
             ends.take_acks(slots, now),
         )
         return Frames(slots, ends.connection[slots], self.encoder.encode(readers))
+
+    def forget_present(self) -> None:
+        """Somebody came, went away, came back, or leaves."""
+        self._known = None
+
+    @property
+    def _present(self) -> _Present:
+        if self._known is None:
+            here = {occupant.place: occupant for occupant in self.occupants.values() if not occupant.away}
+            playing = [place for place, occupant in here.items() if not occupant.leaving]
+            self._known = _Present(here, np.array(list(here), np.intp), np.array(playing, np.intp))
+        return self._known
 
     def _place(self) -> None:
         """Refresh the rows of the places after rooms came or went (the batch moves rows)."""
@@ -169,7 +196,3 @@ class RowStage(Stage):
         for name in ("_rows", "_seats", "_streams", "_epochs", "_slots"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros(max(16, len(column)), column.dtype)]))
-
-
-def _places(occupants: list[RowOccupant]) -> np.ndarray:
-    return np.fromiter([occupant.place for occupant in occupants], np.intp, len(occupants))

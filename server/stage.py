@@ -37,6 +37,11 @@ EVENTS_BYTES_MAX = messages.MESSAGE_MAX - 2048
 """Bytes of the events of one message; a single one is never longer than half of it."""
 
 
+def _noticed(occupant: Occupant, _: Any, value: bool) -> bool:
+    occupant.changes()
+    return value
+
+
 @attrs.define(eq=False)
 class Occupant(ABC):
     """A session in a seat."""
@@ -47,12 +52,16 @@ class Occupant(ABC):
     generation: int
     epoch: int = 1
     stream: int = 0
-    away: bool = False
+    away: bool = attrs.field(default=False, on_setattr=_noticed)
     """The player has lost the connection, or is coming back and not seated yet: nothing is taken or told."""
-    leaving: bool = False
+    leaving: bool = attrs.field(default=False, on_setattr=_noticed)
     leave_ref: int = 0
     leave_from: int = 0
     """The session's generation when it asked to leave: a later connection knows nothing of the reference."""
+
+    @abstractmethod
+    def changes(self) -> None:
+        """It goes away, comes back, or leaves."""
 
     @abstractmethod
     def receive(self, packet: bytes) -> None:
@@ -148,10 +157,14 @@ class Stage(ABC):
 
     def tell(self, result: StepResult) -> list[tuple[Session, bytes]]:
         """The tick's events, for everybody who is there."""
-        told = {room: events_bytes(room, events) for room, events in result.events.items() if events}
-        if not told:
-            return []
-        return [(o.session, told[o.room]) for o in self.occupants.values() if o.room in told and not o.away]
+        found: list[tuple[Session, bytes]] = []
+        for room, events in result.events.items():
+            told = events_bytes(room, events) if events else b""
+            for seat in range(self.game.seats if told else 0):
+                occupant = self.occupants.get((room, seat))
+                if occupant is not None and not occupant.away:
+                    found.append((occupant.session, told))
+        return found
 
     def told_before(self, occupant: Occupant, events: list[Event]) -> bytes:
         """Events that a player who was away has missed."""
