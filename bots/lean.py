@@ -73,9 +73,9 @@ class Lean(Rows):
 
     def receive(self, came: Received, now: float) -> Rest:
         """Take a batch of datagrams."""
-        sizes, find = came.sizes, self.row_of.get
+        sizes = came.sizes
         heads = came.data[:, :HEADER_SIZE].copy().view(_DATAGRAM)[:, 0]
-        rows = np.array([find(connection, -1) for connection in heads["connection"].tolist()], np.intp)
+        rows = self.find(heads["connection"])
         low = heads["sequence"].astype(np.int64)
         usual = (rows >= 0) & (heads["first"] == _FRAME_FIRST) & (sizes >= _FRAME_MIN) & (sizes <= PAYLOAD_MAX)
         known = rows >= 0

@@ -28,9 +28,11 @@ from netcode.seals import make_seals
 SENT_MAX = 64
 """So many times of sending are kept a row; an acknowledgement that comes later than that gives no round trip."""
 ADDRESS_WORDS = 7
+NEARBY = 1 << 16
 _ONE = np.uint64(1)
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     # name: type, shape of a row
+    "connection": ("u8", ()),
     "sending": ("?", ()),
     "full": ("?", ()),
     "walking": ("?", ()),
@@ -67,6 +69,8 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
 class Rows:
     """All players of a process with whom all is as usual. They play the same game."""
 
+    connection: np.ndarray
+    """Its id."""
     sending: np.ndarray
     """Whether new inputs are made."""
     full: np.ndarray
@@ -118,6 +122,8 @@ class Rows:
         """When the window of all series opens and closes."""
         self.row_of: dict[int, int] = {}
         """By connection id."""
+        self._nearby = np.full(NEARBY, -1, np.intp)
+        """By the low bits of a connection id: a row that may be its."""
         self.bots: list[Bot | None] = []
         self.up, self.down = make_seals(CLIENT_TO_SERVER), make_seals(SERVER_TO_CLIENT)
         self.gaps, self.rtts = Histograms(), Histograms()
@@ -135,6 +141,15 @@ class Rows:
         bot = self.bots[row]
         assert bot is not None
         return bot
+
+    def find(self, connections: np.ndarray) -> np.ndarray:
+        """The rows of these connections (n,) uint64; -1: none."""
+        rows: np.ndarray = self._nearby[connections % NEARBY]
+        if self.row_of:
+            unsure = np.flatnonzero((rows < 0) | (self.connection[rows] != connections))
+            for place in unsure.tolist():  # one of several that end alike, or of no row
+                rows[place] = self.row_of.get(int(connections[place]), -1)
+        return rows
 
     def in_flight(self, row: int) -> int:
         """Inputs that were made and not acknowledged."""
@@ -172,6 +187,8 @@ class Rows:
         bot.row = row = self._free.pop()
         opener, sealer, acks, window = end.opener, end.sealer, end.acks, play.window
         self.row_of[end.connection], self.bots[row] = row, bot
+        self.connection[row] = end.connection
+        self._nearby[end.connection % NEARBY] = row
         self.up.put(row, end.keys[0], end.suite)
         self.down.put(row, end.keys[1], end.suite)
         self.head[row] = np.frombuffer(prefix(DatagramType.INPUT, end.connection), np.uint8)
@@ -206,6 +223,8 @@ class Rows:
         assert play is not None
         del self.row_of[end.connection]
         self.bots[row] = None
+        if self._nearby[end.connection % NEARBY] == row:
+            self._nearby[end.connection % NEARBY] = -1
         self.up.drop(row)
         self.down.drop(row)
         self._free.append(row)

@@ -15,6 +15,7 @@ from bots.bot import Bot
 from bots.brain import RandomWalk, RandomWalks, make_brain
 from bots.control import Control, Identity
 from bots.lean import AHEAD_MAX, gather
+from bots.rows import NEARBY
 from bots.swarm import Swarm
 from game.arena import Arena
 from game.view import view_layout
@@ -148,12 +149,12 @@ class Wire:
 class Herd:
     """Players of a swarm whose sockets are a `Wire`. In columns, or one by one."""
 
-    def __init__(self, count: int, *, columns: bool, **seat: Any) -> None:
+    def __init__(self, count: int, *, columns: bool, apart: int = 1, **seat: Any) -> None:
         self.swarm, self.wire = Swarm(), Wire()
         self.swarm._out = cast(Any, self.wire)
         self.said: list[bytes] = []
         self.swarm.say = lambda bot, packet, now: self.said.append(packet)  # type: ignore[method-assign]
-        self.players = [Player(number, self.swarm, **seat) for number in range(1, count + 1)]
+        self.players = [Player(number, self.swarm, **seat) for number in range(1, count * apart + 1, apart)]
         self.part = self.swarm._slices[0]
         self.part.lane = cast(socket.socket, object())
         for player in self.players:
@@ -295,7 +296,7 @@ def test_columns_do_what_each_bot_would(
     assert columns.books() == one_by_one.books()
 
 
-@pytest.mark.parametrize("players", [LEAN, FULL, FULL_ELSEWHERE])
+@pytest.mark.parametrize("players", [LEAN, FULL, FULL_ELSEWHERE, {"apart": NEARBY}])
 def test_a_calm_run_is_all_in_columns_and_measures_the_same(players: dict[str, Any]) -> None:
     one_by_one, columns = play([(USUAL, USUAL, USUAL)] * 100, **players)
     assert columns.in_rows == 3
@@ -350,6 +351,19 @@ def test_a_path_that_fails_is_left_and_taken_again() -> None:
     assert one_by_one.said
     assert columns.in_rows == 1
     assert columns.books() == one_by_one.books()
+
+
+def test_of_connections_that_end_alike_each_finds_its_row() -> None:
+    herd = Herd(3, columns=True, apart=NEARBY)
+    server = Server(herd)
+    for step in range(1, 6):
+        herd.come(server.datagrams([USUAL] * 3), step * TICK_S)
+        server.take(herd.turn((step + 0.5) * TICK_S))
+    ids = np.array([player.bot.end.connection for player in herd.players] + [0, 2, 2 * NEARBY], np.uint64)
+    rows = [player.bot.row for player in herd.players]
+    assert herd.swarm.lean.find(ids).tolist() == [*rows, -1, -1, -1]
+    herd.swarm.take_back(herd.players[2].bot)
+    assert herd.swarm.lean.find(ids).tolist() == [*rows[:2], -1, -1, -1, -1]
 
 
 def test_many_players_decide_as_each_would() -> None:
