@@ -95,13 +95,18 @@ class ControlChannel:
         self._accepts = SERVER_ACCEPTS if server else CLIENT_ACCEPTS
         self._reader = FrameReader(messages.MESSAGE_MAX + 1)
 
+    @property
+    def whole(self) -> bool:
+        """Whether realtime packets may come, and no part of a packet waits for the rest of it."""
+        return self.state is State.MEMBER and self._reader.waiting == 0
+
     def receive_data(self, data: bytes) -> list[Message | bytes]:
         """Messages (objects) and realtime packets (bytes) that are complete now, in order.
 
         Raises ProtocolError when the peer broke the protocol; the channel is then CLOSED. What came before
         the fault in the same bytes is lost with it: the session ends either way.
         """
-        if self.state is State.MEMBER and self._reader.waiting == 0:
+        if self.whole:
             packet = only_packet(data)  # nearly everything that comes
             if packet is not None:
                 return [packet]

@@ -75,6 +75,7 @@ _COLUMNS: dict[str, tuple[str, int, float]] = {
     "path_heard_at": ("f8", 1, float("-inf")),
     "packets_full_at": ("f8", 1, float("-inf")),
     "sizes_full_at": ("f8", 1, float("-inf")),
+    "owed": ("i8", 1, 0),
     "channel": ("i1", 1, 0),
     "inbox": ("i4", 1, 0),
     "place": ("i8", 1, -1),
@@ -99,6 +100,8 @@ class ServerEnds:
 
     connection: np.ndarray
     channel: np.ndarray
+    owed: np.ndarray
+    """Bytes of the control connection that were read and that the session's budget does not know of yet."""
     inbox: np.ndarray
     place: np.ndarray
     sequence: np.ndarray
@@ -209,11 +212,37 @@ class ServerEnds:
     def deliver(self, opened: Opened) -> None:
         """Give input packets to whoever takes them."""
         for slots, packets in opened.inputs:
-            inboxes = self.inbox[slots]
-            for number in np.flatnonzero(np.bincount(inboxes)).tolist():
-                inbox, mine = self._inboxes[number], inboxes == number
-                if inbox is not None:  # a copy: what it keeps are its own packets, not the batch
-                    inbox.put(self.place[slots[mine]], joined(packets[mine]))
+            self._deliver(slots, packets)
+
+    def _deliver(self, slots: np.ndarray, packets: Packed) -> None:
+        inboxes = self.inbox[slots]
+        for number in np.flatnonzero(np.bincount(inboxes)).tolist():
+            inbox, mine = self._inboxes[number], inboxes == number
+            if inbox is not None:  # a copy: what it keeps are its own packets, not the batch
+                inbox.put(self.place[slots[mine]], joined(packets[mine]))
+
+    def find_all(self, connections: np.ndarray) -> np.ndarray:
+        """The slots of the open ends with these connection ids; NOBODY where there is none."""
+        slots = (connections & np.uint64(SLOT_MASK)).astype(np.intp)
+        slots[slots >= len(self._ends)] = NOBODY
+        slots[self.connection[slots] != connections] = NOBODY
+        return slots
+
+    def input_bytes(self, slots: np.ndarray) -> np.ndarray:
+        """Size of an input for whoever takes the input packets of each of these ends; -1: nobody does."""
+        sizes = [-1 if inbox is None else inbox.input_bytes for inbox in self._inboxes]
+        found: np.ndarray = np.array(sizes, np.int64)[self.inbox[slots]]
+        return found
+
+    def receive_over_control(self, slots: np.ndarray, packets: Packed, now: float) -> None:
+        """Take well-formed input packets that came over the control connections of these ends, all different."""
+        self.heard_at[slots] = now
+        within = self.take_packets(slots, packets.sizes + 1, now)
+        if not within.all():
+            self.drops.excess += len(within) - int(np.count_nonzero(within))
+            slots, packets = slots[within], packets[within]
+        self.channel[slots] = Channel.CONTROL
+        self._deliver(slots, packets)
 
     def _worth_it(self, came: Received, at: np.ndarray, slots: np.ndarray, low: np.ndarray) -> np.ndarray:
         """Which of many datagrams to open one by one: what is no datagram of ours, replayed or forged is dropped here,

@@ -66,6 +66,15 @@ def check_input_packet(packet: bytes, input_bytes: int) -> None:
         raise BadFrame(f"an input packet of {len(packet)} bytes with {count} inputs of {input_bytes}")
 
 
+def well_formed(packets: Packed, input_bytes: np.ndarray) -> np.ndarray:
+    """Which are input packets for inputs of these sizes; see `check_input_packet`."""
+    if not len(packets.data):
+        return np.zeros(len(packets), bool)
+    count = packets.data.take(packets.begins + HEADER.size - 1, mode="clip").astype(np.int64)
+    found: np.ndarray = (packets.sizes == HEADER.size + count * input_bytes) & (count <= UNACKED_MAX)
+    return found
+
+
 class InputWindow:
     """The client's unacknowledged inputs."""
 

@@ -74,7 +74,7 @@ class ServerEnd:
 
     @property
     def heard_at(self) -> float:
-        """When the last genuine datagram came in."""
+        """When the last genuine packet came in, by datagram or among many over control connections."""
         return float(self.ends.heard_at[self.slot])
 
     @property
@@ -91,6 +91,14 @@ class ServerEnd:
         """Who takes the input packets that come by datagram, and under which place; None: nobody."""
         if self.slot != NOBODY:
             self.ends.inbox[self.slot], self.ends.place[self.slot] = self.ends.number_of(inbox), place
+
+    def take_owed(self) -> int:
+        """The bytes in `ServerEnds.owed`, once."""
+        if self.slot == NOBODY:
+            return 0
+        owed = int(self.ends.owed[self.slot])
+        self.ends.owed[self.slot] = 0
+        return owed
 
     def close(self) -> None:
         """Nothing finds this end any more; harmless when it is closed, or was never open."""

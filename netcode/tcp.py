@@ -28,6 +28,7 @@ import trio
 from netcode.certificate import CertificateNotTrusted, ClientTrust
 from netcode.errors import ErrorCode, NetcodeError
 from netcode.pool import LinkPool
+from netcode.pooled import PooledLink
 from netcode.sockets import peer_of, take_over
 from netcode.tls import READ_SIZE, Tls, Turn, accept, shake_hands
 from netcode.tls import HandshakeFailed as HandshakeFailed
@@ -75,14 +76,14 @@ class ByteLink:
         "_nursery",
         "_outbox",
         "_outbox_max",
-        "_pooled",
         "_socket",
         "_tls",
-        "_undelivered",
         "closed",
         "peer",
+        "pooled",
         "turn",
         "unasked",
+        "undelivered",
     )
 
     def __init__(self, sock: socket.socket, tls: Tls | None, nursery: trio.Nursery, outbox_max: int) -> None:
@@ -103,11 +104,12 @@ class ByteLink:
         self._barren = 0  # bytes of TLS records since the last that brought anything
         self._idle: trio.Event | None = None  # somebody waits in `flush`
         self._ended: trio.Event | None = None  # somebody waits in `aclose` for the end that `receive` will see
-        self._pooled: _Pooled | None = None
+        self.pooled: PooledLink | None = None
+        """Its stay in the pool that reads it; None: nobody reads it, or `receive` does."""
         self._early = b""  # what was given back
-        # Bytes from the peer wait above the socket, which may not be readable: left over by the last
-        # `receive`, or come together with the end of the handshake.
-        self._undelivered = tls is not None and tls.incoming.pending > 0
+        self.undelivered = tls is not None and tls.incoming.pending > 0
+        """Bytes from the peer wait above the socket, which may not be readable: left over by the last `receive`, or
+        come together with the end of the handshake."""
 
     @classmethod
     async def server(
@@ -202,7 +204,7 @@ class ByteLink:
         """The peer's certificate as DER; empty when it showed none."""
         return (self._tls.object.getpeercert(binary_form=True) if self._tls is not None else None) or b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send `data`, now as far as the socket takes it, the rest from the outbox. Never blocks, never
         raises.
 
@@ -219,12 +221,16 @@ class ByteLink:
                 return
         self._send(data)
 
+    def write_framed(self, data: bytes | memoryview) -> None:
+        """As `write`, of what is framed for this kind of link already (`netcode.streams`)."""
+        self.write(data)
+
     async def receive(self, bytes_max: int = READ_SIZE) -> bytes:
         """The next bytes, at least one; b"" when the peer has ended the stream. Raises `LinkClosed`."""
-        if self._undelivered:
+        if self.undelivered:
             await trio.lowlevel.checkpoint()
         while not self._is_closed():
-            if not self._undelivered:
+            if not self.undelivered:
                 try:
                     await trio.lowlevel.wait_readable(self._socket)
                 except (trio.ClosedResourceError, trio.BusyResourceError):
@@ -233,7 +239,7 @@ class ByteLink:
                     await self.turn()
                 if self._is_closed():
                     break
-            data = self._read(bytes_max)
+            data = self.read_now(bytes_max)
             if data is not None:
                 return data
         raise LinkClosed(self.closed or CloseReason.LOCAL)
@@ -246,24 +252,34 @@ class ByteLink:
         """Give back what was received: the next `receive` begins with it."""
         if data and self.closed is None:
             self._early = data + self._early
-            self._undelivered = True
+            self.undelivered = True
 
     def be_read(
-        self, take: Callable[[bytes], bool], left: Callable[[], None], pool: LinkPool, bytes_max: int = READ_SIZE
+        self,
+        take: Callable[[bytes], bool],
+        left: Callable[[], None],
+        pool: LinkPool,
+        key: Callable[[], int] = lambda: 0,
+        *,
+        bytes_max: int = READ_SIZE,
+        web: bool = False,
     ) -> bool:
         """Have `take` called from the pool with what comes, for as long as it returns True; when it does not, or the
-        link ends or is closed, `left` is called, once, and the next is up to `receive`. Neither may raise. False:
-        nothing of this happens, for bytes wait already, the link is closed, or there is no pool."""
-        if self._undelivered or self.closed is not None or not pool.available:
+        link ends or is closed, `left` is called, once, and the next is up to `receive`. None may raise. False:
+        nothing of this happens, for bytes wait already, the link is closed, or there is no pool.
+
+        `key`, asked now and after every `take`, is the connection id under which the pool's crowd may take realtime
+        packets before `take` sees them; 0: it may not, for instance because a packet has come in part."""
+        if self.undelivered or self.closed is not None or not pool.available:
             return False
-        self._pooled = _Pooled(self, take, left, pool, bytes_max)
-        pool.add(self._socket, self._pooled)
+        self.pooled = PooledLink(self, self._socket, take, left, pool, key, bytes_max, web)
+        pool.add(self._socket, self.pooled)
         return True
 
     async def until_hung_up(self) -> None:
         """Wait until the peer has gone, for somebody who neither reads nor writes meanwhile; for ever when it says
         something instead."""
-        while not self._is_closed() and not self._undelivered:
+        while not self._is_closed() and not self.undelivered:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
                 if self._socket.recv(1, socket.MSG_PEEK):
@@ -293,10 +309,10 @@ class ByteLink:
         self.closed = reason
         if self._ended is not None:
             self._ended.set()
-        if self._pooled is not None:
-            self._pooled.leave()
+        if self.pooled is not None:
+            self.pooled.leave()
         self._outbox = bytearray()
-        self._early, self._undelivered = b"", False
+        self._early, self.undelivered = b"", False
         self._wake()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
@@ -337,26 +353,27 @@ class ByteLink:
     def _is_closed(self) -> bool:
         return self.closed is not None
 
-    def _read(self, bytes_max: int) -> bytes | None:
-        """What the socket and the TLS layer have now; None for nothing yet, b"" for the end of the stream."""
+    def read_now(self, bytes_max: int) -> bytes | None:
+        """What the socket and the TLS layer have now; None for nothing yet, b"" for the end of the stream. For
+        `receive` and the pool. Raises `LinkClosed`."""
         tls = self._tls
         if self._early:
             early, self._early = self._early[:bytes_max], self._early[bytes_max:]
-            self._undelivered = bool(self._early or (tls and (tls.incoming.pending or tls.object.pending())))
+            self.undelivered = bool(self._early or (tls and (tls.incoming.pending or tls.object.pending())))
             return early
         try:
             if tls is None:
                 data = self._socket.recv(bytes_max)
                 self._tell_end(data)
                 return data
-            if not self._undelivered:
+            if not self.undelivered:
                 data = self._socket.recv(READ_SIZE)
                 if data:
                     tls.incoming.write(data)
                 else:
                     tls.incoming.write_eof()
                 self._barren += len(data)
-            plain, self._undelivered = tls.decrypt(bytes_max)
+            plain, self.undelivered = tls.decrypt(bytes_max)
             self._barren = 0 if plain else self._barren
             if self._barren > BARREN_MAX:  # key updates without end cost us, and the peer nothing
                 self.close(CloseReason.TLS)
@@ -375,7 +392,7 @@ class ByteLink:
         if plain == b"" and self._ended is not None:
             self._ended.set()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         """Send through the socket, or behind what waits already; closes the link when that would be too
         much."""
         if self.closed is not None:
@@ -424,27 +441,3 @@ class ByteLink:
         if self._idle is not None:
             self._idle.set()
             self._idle = None
-
-
-class _Pooled:
-    """A link's stay in the pool."""
-
-    __slots__ = ("_bytes_max", "_left", "_link", "_pool", "_take")
-
-    def __init__(
-        self, link: ByteLink, take: Callable[[bytes], bool], left: Callable[[], None], pool: LinkPool, bytes_max: int
-    ) -> None:
-        self._link, self._take, self._left, self._pool, self._bytes_max = link, take, left, pool, bytes_max
-
-    def read(self) -> None:
-        with contextlib.suppress(LinkClosed):  # and `leave` was called
-            data = self._link._read(self._bytes_max)
-            if data is not None and not (data and self._take(data) and not self._link._undelivered):
-                self.leave()
-
-    def leave(self) -> None:
-        link = self._link
-        if link._pooled is self:
-            link._pooled = None
-            self._pool.remove(link._socket)
-            self._left()

@@ -48,7 +48,7 @@ class Tls:
             return False
         return True
 
-    def encrypt(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes | memoryview) -> bytes:
         self.object.write(data)
         return self.outgoing.read()
 

@@ -153,6 +153,11 @@ class WebSocketLink:
         if self._web is not None and data:
             self._link.write(self._web.message(data))
 
+    def write_framed(self, data: bytes | memoryview) -> None:
+        """As `write`, of what is a message already (`netcode.streams`)."""
+        if self._web is not None and self._web.open:
+            self._link.write(data)
+
     def ping(self) -> None:
         """Have the peer say that it is there: `ponged_at`. A browser answers by itself, also for a page that sleeps."""
         if self._web is not None:
@@ -168,14 +173,23 @@ class WebSocketLink:
         self._check()
         return b""
 
-    def be_read(self, take: Callable[[bytes], bool], left: Callable[[], None], pool: LinkPool) -> bool:
+    def be_read(
+        self,
+        take: Callable[[bytes], bool],
+        left: Callable[[], None],
+        pool: LinkPool,
+        key: Callable[[], int] = lambda: 0,
+    ) -> bool:
         """As that of a byte link."""
 
         def unwrap(data: bytes) -> bool:
             payload = self._take(data)
             return (not payload or take(payload)) and not self._over
 
-        return not self._over and self._link.be_read(unwrap, left, pool)
+        def whole_key() -> int:
+            return key() if self._web is not None and self._web.whole else 0
+
+        return not self._over and self._link.be_read(unwrap, left, pool, whole_key, bytes_max=READ_SIZE, web=True)
 
     async def until_hung_up(self) -> None:
         """As that of a byte link."""

@@ -81,7 +81,7 @@ class UpgradeFailed(NetcodeError):
 class WebSocket:
     """One open end. Made by `accept_upgrade`, and by `ClientUpgrade`."""
 
-    __slots__ = ("_barren", "_library", "_parts", "_server", "_whole", "fault", "over", "overhead", "pongs")
+    __slots__ = ("_barren", "_library", "_parts", "_server", "fault", "over", "overhead", "pongs", "whole")
 
     def __init__(self, library: Protocol) -> None:
         self.over = False
@@ -92,9 +92,10 @@ class WebSocket:
         """Bytes that the frames received cost beyond their payload; the owner takes them off."""
         self.pongs = 0
         """Pongs that have come."""
+        self.whole = True
+        """No part of a frame, or of a message, waits for the rest of it."""
         self._library = library
         self._server = isinstance(library, ServerProtocol)
-        self._whole = True  # the library holds no part of a frame or of a message
         self._parts: list[bytes] = []  # of a message in fragments
         self._barren = TokenBucket(BARREN_PER_S, BARREN_BURST)
 
@@ -103,7 +104,7 @@ class WebSocket:
         of what comes after a fault nothing is given."""
         payloads: list[bytes] = []
         at, size = 0, len(data)
-        if self._whole and not self.over:
+        if self.whole and not self.over:
             masked = _MASKED if self._server else 0
             head = 6 if masked else 2
             while size - at > head and data[at] == _BINARY:
@@ -126,6 +127,11 @@ class WebSocket:
         if at < size and not self.over:
             self._receive(data[at:] if at else data, payloads, now)
         return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+
+    @property
+    def open(self) -> bool:
+        """Whether messages may be sent: no close was."""
+        return self._library.state is State.OPEN
 
     def message(self, payload: bytes) -> bytes:
         """A message, as bytes to send; b"" once a close was sent."""
@@ -180,7 +186,7 @@ class WebSocket:
                     payloads.append(payload)
         if library.parser_exc is not None:
             self.over, self.fault = True, str(library.parser_exc)
-        self._whole = not library.reader.buffer and library.current_size is None
+        self.whole = not library.reader.buffer and library.current_size is None
         return None
 
     def _fail(self, code: Close, why: str) -> None:

@@ -18,14 +18,13 @@ import sys
 import numpy as np
 import trio
 
-from netcode.control import realtime_bytes
 from netcode.mmsg import make_batch
 from netcode.packed import Packed
-from netcode.seal import DatagramType
 from netcode.server_end import Channel
 from netcode.session import SessionTable
 from server.metrics import Metrics
 from server.stage import Frames
+from server.streams import send_frames
 
 RECEIVED_MAX = 1024
 """Datagrams taken before other tasks may run: about 2 ms of work."""
@@ -35,7 +34,6 @@ hundreds; so between ticks that follow each other sooner than this there is none
 the socket little room."""
 SENT_MAX = 1024
 BUFFER_BYTES = 8 << 20
-_CONTROL_FRAME = bytes([DatagramType.FRAME])
 
 
 class Datagrams:
@@ -99,8 +97,7 @@ class Datagrams:
     def _send_over_control(self, slots: np.ndarray, frames: Packed) -> None:
         ends = self.ends
         self._metrics.frames_too_large += int(np.count_nonzero(ends.channel[slots] == Channel.DATAGRAM))
-        for slot, frame in zip(slots.tolist(), frames.strings(), strict=True):
-            ends.owners[slot].link.write(realtime_bytes(_CONTROL_FRAME + frame))
+        send_frames(ends, slots, frames)
 
 
 def grow_buffers(sock: socket.socket) -> int:

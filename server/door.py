@@ -37,6 +37,7 @@ from server.memory import Relief
 from server.metrics import Metrics
 from server.pace import Arrival, Pace
 from server.registry import Elsewhere, Registry
+from server.streams import Crowd
 from server.tenure import Tenure
 from server.visitor import LOGIN_S, Visitor
 
@@ -78,7 +79,7 @@ class Door:
         self._registry, self._tenure = registry, tenure
         self._metrics, self._limits = metrics, limits
         self._tls = tls
-        self.upgrades, self.pool = upgrades, LinkPool()
+        self.upgrades, self.pool = upgrades, LinkPool(Crowd(sessions.ends))
         self._udp_port = udp_port
         self._resume_s = resume_s
         self._node = node

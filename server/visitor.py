@@ -3,7 +3,8 @@
     (upgrade ─►) Hello ─► Login / Resume ─► requests, acts, realtime packets … ─► end of stream / silence / fault
 
 Whoever is logged in is read by the pool, and has no task: what it says a few thousand times a second between all,
-realtime packets, is handled there at once; for anything else the pool calls for a task, which ends with the answer.
+realtime packets, is handled there at once, the usual ones in columns (`server.streams`); for anything else the pool
+calls for a task, which ends with the answer.
 
 A fault of the peer costs exactly its connection: a typed, fatal error is written and it is closed. A peer that does not
 read is closed as too slow by its link; one that does not log in within LOGIN_S is closed, too. One that asks for too
@@ -140,12 +141,19 @@ class Visitor:
                 self._charge(len(data))
                 items = self._channel.receive_data(data)
             await self._handle(items)
-            if link.be_read(self._take, self._call, self._door.pool):
+            if link.be_read(self._take, self._call, self._door.pool, self._key):
                 return True
 
     def _call(self) -> None:
         """The pool has done what it can."""
         self._door.call(self)
+
+    def _key(self) -> int:
+        """Connection id of the session whose realtime packets the pool may take without us; 0: they are ours."""
+        session = self._session
+        if session is None or not self._channel.whole or not self._door.speaks_for(session, self.link):
+            return 0
+        return session.end.connection
 
     def settled(self) -> None:
         """The connection is half open no more."""
@@ -160,7 +168,7 @@ class Visitor:
     def _charge(self, count: int) -> None:
         """Have the session pay for bytes that came; `_handle` waits, where it has used its budget up."""
         if self._session is not None:
-            count += self.link.take_overhead()
+            count += self.link.take_overhead() + self._session.end.take_owed()
             self._pause_s = max(self._pause_s, self._session.budget.take_bytes(count, trio.current_time()))
 
     async def _handle(self, items: list[Message | bytes]) -> None:

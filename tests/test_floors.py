@@ -34,7 +34,7 @@ BELOW = {
 
 IMPURE_NETCODE = {
     *("certificate", "client", "connection", "lifeline", "mmsg", "pool", "presence", "reach", "seated", "sockets"),
-    *("tcp", "tls", "udp", "weblink"),
+    *("pooled", "tcp", "tls", "udp", "weblink"),
 }
 PURE_ELSEWHERE = {"profiles.model", "bots.brain", "bots.histogram", "bots.report"}
 

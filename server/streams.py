@@ -1,0 +1,72 @@
+"""The realtime channel over control connections, for players whose datagrams do not pass: many at once, in columns.
+
+    pool reads all ready sockets ─► input packets of players in seats ─► budgets, inboxes: as datagrams' (`ServerEnds`)
+                                        └─► whatever else: `server.visitor`, one connection at a time
+    frames of a tick ─► framed in one pass ─► one send() a connection, what it does not take into its outbox
+
+No task, await or timer is spent on any of it. Bytes are owed here and charged by the visitor, which alone can wait.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import trio
+
+from netcode.control import realtime_bytes
+from netcode.ends import ServerEnds
+from netcode.inputs import well_formed
+from netcode.packed import Packed
+from netcode.seal import DatagramType
+from netcode.server_end import NOBODY
+from netcode.streams import FRAMED_MAX, Pieces, first_packets, framed
+from netcode.weblink import WebSocketLink
+from netcode.websocket import FRAME_COST
+
+OWED_MAX = 4096
+"""Bytes that a session may owe before its visitor charges them: a second of play."""
+MANY = 8
+"""Connections that have said more than one packet each are looked at together if they are so many."""
+_FRAME = bytes([DatagramType.FRAME])
+
+
+class Crowd:
+    """Takes the input packets in what the pool reads."""
+
+    def __init__(self, ends: ServerEnds) -> None:
+        self._ends = ends
+
+    def __call__(self, came: Pieces) -> np.ndarray:
+        """How many bytes of each piece were taken."""
+        ends, now, sizes = self._ends, trio.current_time(), came.data.sizes
+        taken = np.zeros(len(sizes), np.int64)
+        slots = ends.find_all(came.keys)
+        input_bytes = ends.input_bytes(slots)
+        at = np.flatnonzero((slots != NOBODY) & (input_bytes >= 0))
+        while len(at) >= MANY or (len(at) and not taken.any()):
+            rest = Packed(came.data.data, came.data.begins[at] + taken[at], sizes[at] - taken[at])
+            packets, lengths = first_packets(rest, came.web[at], masked=True)
+            plaintexts = Packed(packets.data, packets.begins + 1, packets.sizes - 1)
+            kinds = packets.data.take(packets.begins, mode="clip")
+            good = (lengths > 0) & (kinds == DatagramType.INPUT) & well_formed(plaintexts, input_bytes[at])
+            good &= ends.owed[slots[at]] < OWED_MAX
+            at, lengths, plaintexts = at[good], lengths[good], plaintexts[good]
+            ends.owed[slots[at]] += lengths + FRAME_COST * came.web[at]
+            ends.receive_over_control(slots[at], plaintexts, now)
+            taken[at] += lengths
+            at = at[taken[at] < sizes[at]]
+        return taken
+
+
+def send_frames(ends: ServerEnds, slots: np.ndarray, frames: Packed) -> None:
+    """Write a frame to the control connection of each of these ends."""
+    short = frames.sizes <= FRAMED_MAX
+    if not short.all():
+        for slot, frame in zip(slots[~short].tolist(), frames[~short].strings(), strict=True):
+            ends.owners[slot].link.write(realtime_bytes(_FRAME + frame))
+        slots, frames = slots[short], frames[short]
+    links = [ends.owners[slot].link for slot in slots.tolist()]
+    web = np.fromiter([type(link) is WebSocketLink for link in links], bool, len(links))
+    out = framed(frames, DatagramType.FRAME, web)
+    data = out.data.data
+    for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
+        link.write_framed(data[begin:end])
