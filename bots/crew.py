@@ -28,8 +28,10 @@ from bots.swarm import Swarm
 from netcode.conditions import Conditions
 from netcode.errors import NetcodeError, ProtocolError
 
-LOGINS_MAX = 64
-"""Bots that log in at the same time, unless so many a second do."""
+LOGINS_MAX, LOGINS_MIN = 64, 2
+"""Bots that log in at the same time, unless so many a second do; fewer while the loop is late, for they share it with
+those who play."""
+LATE_S = 0.01
 PREDICTING_MAX = 4
 """Full bots of a process that predict their own moves: it costs them 0.1 ms a frame."""
 GC_THRESHOLDS = 50_000, 20, 50
@@ -264,8 +266,12 @@ class Crew:
         while True:
             due = max(due + HEARTBEAT_S, trio.current_time())
             await trio.sleep_until(due)
+            late_s = trio.current_time() - due
             if self._measuring:
-                self.tally.late.add((trio.current_time() - due) * 1000.0)
+                self.tally.late.add(late_s * 1000.0)
+            if not self.plan.join_per_s:
+                few, before = late_s > LATE_S, self._logins.total_tokens
+                self._logins.total_tokens = max(LOGINS_MIN, before // 2) if few else min(LOGINS_MAX, before + 1)
 
     def _count(self) -> Tally:
         tally = self.tally

@@ -20,38 +20,24 @@ import numpy as np
 
 from bots.bot import SILENT_S, Bot
 from bots.rows import SENT_MAX, Rows
-from netcode.columns import shifted
-from netcode.frame import ACKS, HAS_ACKS
-from netcode.frame import HEADER as FRAME_HEADER
+from netcode.columns import AHEAD_MAX, shifted
+from netcode.frame import ACKS_DTYPE, HAS_ACKS
+from netcode.frame import HEADER_DTYPE as FRAME_HEADER
 from netcode.inputs import HAS_BASELINE, UNACKED_MAX
-from netcode.inputs import HEADER as INPUT_HEADER
+from netcode.inputs import HEADER_DTYPE as INPUT_HEADER
 from netcode.packed import Packed
 from netcode.play import BEATS, CROWDED
 from netcode.realtime import PATH_LOST_S, UNHEARD_MIN, UNHEARD_S
 from netcode.received import Received
 from netcode.seal import HEADER_SIZE, OVERHEAD, PAYLOAD_MAX, SEQUENCE_MAX, DatagramType, first_byte
 
-AHEAD_MAX = 63
-"""A datagram, or a tick, that is further ahead is not usual."""
 _U64 = np.uint64
 _FRAME_FIRST = first_byte(DatagramType.FRAME)
-_FRAME_MIN = OVERHEAD + FRAME_HEADER.size
+_FRAME_MIN = OVERHEAD + FRAME_HEADER.itemsize
 _RTT_GAIN = 1 / 8
 _DATAGRAM = np.dtype([("first", "u1"), ("connection", "<u8"), ("sequence", "<u2")])
-_FRAME = np.dtype(
-    [
-        *(("flags", "u1"), ("stream", "u1"), ("epoch", "u1"), ("tick", "<u2"), ("age", "u1")),
-        *(("last_seq", "<u2"), ("depth", "u1"), ("ack", "<u2"), ("ack_bits", "<u4")),
-    ]
-)
-_INPUT = np.dtype(
-    [
-        *(("flags", "u1"), ("stream", "u1"), ("ack", "<u2"), ("ack_bits", "<u4")),
-        *(("baseline", "<u2"), ("seen", "<u2"), ("newest", "<u2"), ("count", "u1")),
-    ]
-)
-assert (_DATAGRAM.itemsize, _INPUT.itemsize) == (HEADER_SIZE, INPUT_HEADER.size)
-assert _FRAME.itemsize == FRAME_HEADER.size + ACKS.size
+_FRAME = np.dtype([*FRAME_HEADER.descr, *ACKS_DTYPE.descr])
+assert _DATAGRAM.itemsize == HEADER_SIZE
 
 
 @attrs.frozen
@@ -200,7 +186,7 @@ class Lean(Rows):
         newest = self.newest[rows]
         counts = newest - self.acknowledged[rows]
         back = np.arange(int(counts[-1]))
-        head = np.zeros(len(rows), _INPUT)
+        head = np.zeros(len(rows), INPUT_HEADER)
         head["flags"], head["stream"] = HAS_BASELINE, self.stream[rows]
         head["ack"], head["ack_bits"] = self.highest[rows] & 0xFFFF, self.ack_bits(rows)
         head["baseline"] = head["seen"] = np.where(self.full[rows], self.baseline[rows], self.tick[rows]) & 0xFFFF
@@ -210,7 +196,7 @@ class Lean(Rows):
         plaintexts = Packed(
             table.reshape(-1),
             np.arange(0, table.size, table.shape[1]),
-            INPUT_HEADER.size + counts * self.inputs.shape[2],
+            INPUT_HEADER.itemsize + counts * self.inputs.shape[2],
         )
         return self._seal(rows, plaintexts, now), self.address[rows]
 

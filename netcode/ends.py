@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from netcode.columns import shifted
+from netcode.columns import AHEAD_MAX, shifted
 from netcode.frame import ACKS_DTYPE
 from netcode.inputs import InputQueues
 from netcode.packed import Packed, dense, joined, packed
@@ -61,7 +61,6 @@ ACKS_EVERY_S = 0.45
 OTHERS_MAX = 32
 """Of so many datagrams of a batch that are not usual each is opened by itself; of more only those that are worth it."""
 
-_AHEAD_MAX = 63
 _INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
 _INPUT_FIRST = first_byte(_INPUT)
 _COLUMNS: dict[str, tuple[str, int, float]] = {
@@ -192,7 +191,7 @@ class ServerEnds:
         self.drops.unknown += len(sizes) - int(np.count_nonzero(known))
         low = data[:, SEQUENCE_AT:HEADER_SIZE].copy().view("<u2")[:, 0]
         ahead = (low - self.highest[slots]) & 0xFFFF
-        usual = known & (data[:, 0] == _INPUT_FIRST) & (sizes <= PAYLOAD_MAX) & (ahead > 0) & (ahead <= _AHEAD_MAX)
+        usual = known & (data[:, 0] == _INPUT_FIRST) & (sizes <= PAYLOAD_MAX) & (ahead > 0) & (ahead <= AHEAD_MAX)
         usual &= (self.path_bytes[slots] == 4 * came.words.shape[1]) & (
             self.path[slots, : came.words.shape[1]] == came.words
         ).all(axis=1)

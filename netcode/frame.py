@@ -38,7 +38,7 @@ BASELINES_MAX = 32
 HAS_ACKS = 1
 HEADER = struct.Struct("<BBBHBHB")
 ACKS = struct.Struct("<HI")
-_HEADER_DTYPE = np.dtype(
+HEADER_DTYPE = np.dtype(
     [
         ("flags", "u1"),
         ("stream", "u1"),
@@ -112,7 +112,7 @@ class FrameEncoder:
         seats = slots * self._batch.game.seats + readers.seats
         own = _deltas(self._own, self._own_ring, seats, ticks, ages)
 
-        header = np.zeros(len(slots), _HEADER_DTYPE)
+        header = np.zeros(len(slots), HEADER_DTYPE)
         header["stream"], header["epoch"] = readers.streams, readers.epochs
         header["tick"], header["age"] = ticks & 0xFFFF, ages
         header["last_seq"] = room.last_seq[readers.rows, readers.seats] & 0xFFFF

@@ -43,7 +43,7 @@ SKIPS_MAX = 8
 """Gaps of one seat that are skipped; after that its inputs wait for what is missing. A client of ours makes none."""
 HAS_BASELINE = 1
 HEADER = struct.Struct("<BBHIHHHB")
-_HEADER_DTYPE = np.dtype(
+HEADER_DTYPE = np.dtype(
     [
         ("flags", "u1"),
         ("stream", "u1"),
@@ -214,7 +214,7 @@ class InputQueues:
         blob, begins, sizes = packets.data, packets.begins, packets.sizes
         if not len(blob):
             blob = np.zeros(1, np.uint8)
-        heads = blob.take(begins[:, None] + np.arange(HEADER.size), mode="clip").view(_HEADER_DTYPE)[:, 0]
+        heads = blob.take(begins[:, None] + np.arange(HEADER.size), mode="clip").view(HEADER_DTYPE)[:, 0]
         good = (sizes >= HEADER.size) & (heads["count"] <= UNACKED_MAX)
         good &= sizes == HEADER.size + heads["count"].astype(np.intp) * self.input_bytes
         mine = (at >= 0) & ((heads["stream"] == self._stream[at]) | (sizes < HEADER.size))

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from bots.bot import Bot
 from bots.brain import RandomWalk, RandomWalks, make_brain
 from bots.control import Control, Identity
-from bots.lean import AHEAD_MAX, gather
+from bots.lean import gather
 from bots.rows import NEARBY
 from bots.swarm import Swarm
 from game.arena import Arena
 from game.view import view_layout
 from netcode.acks import AckTracker
+from netcode.columns import AHEAD_MAX
 from netcode.delta import DeltaEncoder
 from netcode.frame import ACKS, BASELINES_MAX, HAS_ACKS, HEADER
 from netcode.inputs import QUEUED_MAX
