@@ -158,7 +158,12 @@ class Bot:
     @property
     def plain(self) -> bool:
         """Whether it may play in a row while all is as usual."""
-        return self.who.transport == "udp" and not self.predicts and self.on_frame is None
+        return not self.predicts and self.on_frame is None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its inputs and frames take the control connection by its own choice."""
+        return self.who.transport != "udp"
 
     @property
     def moves(self) -> int:

@@ -80,7 +80,8 @@ class _Line:
         self.link = link
         self.channel = ControlChannel(server=False)
         self.requests = Requests()
-        self._left: list[Message | bytes] = []  # what the pool has read and not handled
+        self.connection = 0
+        """Connection id of the realtime channel of the session that we have here; 0 before there is one."""
         self._fault: Exception | None = None  # that it met
 
     async def receive(self) -> list[Message | bytes]:
@@ -90,28 +91,28 @@ class _Line:
             raise ConnectionEnded.lost("the server has closed the connection")
         return self.channel.receive_data(data)
 
-    async def receive_by(self, pool: LinkPool, take: Callable[[bytes], None]) -> list[Message | bytes]:
-        """The same, once there is more than realtime packets: those are given to `take` by the pool."""
+    async def receive_by(self, pool: LinkPool, take: Callable[[Message | bytes], None]) -> list[Message | bytes]:
+        """Have everything given to `take` by the pool until the link ends, or `take` raises, which is raised then.
+        Without a pool: what comes next."""
 
         def handle(data: bytes) -> bool:
-            items: list[Message | bytes] = []
             try:
-                items = self.channel.receive_data(data)
-                while items and isinstance(packet := items[0], bytes):
-                    take(packet)
-                    del items[0]
+                for item in self.channel.receive_data(data):
+                    take(item)
             except Exception as error:
                 self._fault = error
-            self._left = items
-            return not (items or self._fault)
+            return self._fault is None
 
         left = trio.Event()
-        if self.link.be_read(handle, left.set, pool):
+        if self.link.be_read(handle, left.set, pool, self._key):
             await left.wait()
         if self._fault is not None:
             raise self._fault
-        items, self._left = self._left, []
-        return items or await self.receive()
+        return await self.receive()
+
+    def _key(self) -> int:
+        """Under which the pool's crowd finds our row; 0 while a part of a packet waits for the rest."""
+        return self.connection if self.channel.whole else 0
 
 
 @attrs.define
@@ -354,6 +355,7 @@ class Control:
                     return item
                 if isinstance(item, messages.Welcome):
                     assert line.channel.state is State.MEMBER
+                    line.connection = item.connection
                     return _Entered(line, item, items[number:])
 
     def _places(self, to: messages.Redirect | None) -> list[Place]:

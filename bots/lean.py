@@ -114,6 +114,13 @@ class Lean(Rows):
         found: np.ndarray = rows[strange]
         return found
 
+    def hear(self, rows: np.ndarray, frames: Packed, now: float) -> tuple[np.ndarray, list[tuple[Bot, bytes]]]:
+        """Take frames of different rows that came over their control connections. Returns which of them are not usual,
+        with which nothing was done, and what full players want to read."""
+        strange = self._read(frames, rows, frames.sizes + 1, now)
+        full = np.flatnonzero(self.full[rows] & ~strange).tolist()
+        return strange, [(self.bot(rows[place]), frames.string(place)) for place in full]
+
     def _read(self, frames: Packed, rows: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
         """Take the headers of frames of different rows; returns which of them are not usual and were left out."""
         lengths = frames.sizes
@@ -181,6 +188,11 @@ class Lean(Rows):
 
     def send(self, rows: np.ndarray, now: float) -> tuple[Packed, np.ndarray]:
         """The sealed input packets of these rows, all different, the shorter first, and where to."""
+        rows, plaintexts = self.say(rows, now)
+        return self._seal(rows, plaintexts, now), self.address[rows]
+
+    def say(self, rows: np.ndarray, now: float) -> tuple[np.ndarray, Packed]:
+        """The input packets of these rows, all different: the shorter first, and whose they are."""
         self._make_inputs(rows, now)
         rows = rows[np.argsort(self.newest[rows] - self.acknowledged[rows], kind="stable")]
         newest = self.newest[rows]
@@ -198,7 +210,7 @@ class Lean(Rows):
             np.arange(0, table.size, table.shape[1]),
             INPUT_HEADER.itemsize + counts * self.inputs.shape[2],
         )
-        return self._seal(rows, plaintexts, now), self.address[rows]
+        return rows, plaintexts
 
     def _make_inputs(self, rows: np.ndarray, now: float) -> None:
         """Each player's next input, as `Bot` and `Play.beat` have it."""

@@ -33,6 +33,7 @@ _ONE = np.uint64(1)
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     # name: type, shape of a row
     "connection": ("u8", ()),
+    "streamed": ("?", ()),
     "sending": ("?", ()),
     "full": ("?", ()),
     "walking": ("?", ()),
@@ -71,6 +72,8 @@ class Rows:
 
     connection: np.ndarray
     """Its id."""
+    streamed: np.ndarray
+    """Whether its inputs and frames take the control connection; what is said of datagrams stands still then."""
     sending: np.ndarray
     """Whether new inputs are made."""
     full: np.ndarray
@@ -164,14 +167,15 @@ class Rows:
     def takes(self, bot: Bot, now: float) -> bool:
         """Whether all is as usual with a bot that is in no row."""
         play, end, series = bot.play, bot.end, bot.kept
-        if bot.away or play is None or play.newest is None or bot.seeking or not end.usable(now):
+        if bot.away or play is None or play.newest is None or bot.seeking or not (bot.streamed or end.usable(now)):
             return False
         frames, window, newest = play.frames, play.window, play.newest
         return (
             newest.tick == frames.newest_tick == frames.baseline == series.newest
             and newest.epoch == frames.epoch
             and newest.last_seq == frames.last_seq == window.acknowledged
-            and end.heard_at == bot.heard_at == series.at
+            and (bot.streamed or end.heard_at == bot.heard_at)
+            and bot.heard_at == series.at
             and (not self.bots or self.walks.kind == (play.info.inputs, play.info.tick_hz))
         )
 
@@ -193,6 +197,7 @@ class Rows:
         self.down.put(row, end.keys[1], end.suite)
         self.head[row] = np.frombuffer(prefix(DatagramType.INPUT, end.connection), np.uint8)
         self.address[row] = np.frombuffer(bot.address.ljust(4 * ADDRESS_WORDS, b"\0"), np.uint32)
+        self.streamed[row] = bot.streamed
         self.sending[row], self.full[row], self.heard_at[row] = bot.sending, bot.full, bot.heard_at
         self.highest[row] = opener.window.highest
         self.window[row] = np.frombuffer(opener.window.seen.to_bytes(8 * WORDS, "little"), "<u8")
@@ -236,7 +241,9 @@ class Rows:
         sent = _up_to(sequence, SENT_MAX)
         np.frombuffer(acks.times)[sent % TIMES_MAX] = self.sent_at[row, sent % SENT_MAX]
         end.sealer.sequence = sequence
-        end.heard_at = bot.heard_at = float(self.heard_at[row])
+        bot.heard_at = float(self.heard_at[row])
+        if not bot.streamed:
+            end.heard_at = bot.heard_at
         end.asked_at, end.said_at = float(self.asked_at[row]), float(self.said_at[row])
         end.heard_up_at, end.unheard = float(self.heard_up_at[row]), bool(self.unheard[row])
         tick, last_seq, newest = int(self.tick[row]), int(self.acknowledged[row]), int(self.newest[row])
@@ -257,7 +264,7 @@ class Rows:
         series, frames = bot.kept, int(self.frames[row])
         series.frames += frames
         series.packets += frames
-        series.datagrams += frames
+        series.datagrams += 0 if bot.streamed else frames
         series.frame_bytes += int(self.frame_bytes[row])
         bot.frame_bytes += int(self.all_bytes[row])
         self.frames[row] = self.frame_bytes[row] = self.all_bytes[row] = 0

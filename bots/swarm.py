@@ -27,6 +27,7 @@ import trio
 
 from bots.bot import Bot
 from bots.lean import Lean, gather
+from bots.streams import Streams
 from bots.weather import Parcel, Way, Weather
 from game.api import RowGame
 from game.arena import Arena
@@ -69,7 +70,8 @@ class Swarm:
         self._slices = [_Slice() for _ in range(SLICES)]
         self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
-        self.pool = LinkPool()
+        self._streams = Streams(self.lean, self.read_later)
+        self.pool = LinkPool(self._streams.take)
         """Reads the control connections of all bots."""
         self._out = make_batch(SENT_AT_ONCE)
         self._in = make_batch(RECEIVED_MAX)
@@ -313,10 +315,14 @@ class Swarm:
         lean, weather = self.lean, self._weather
         for row in lean.failing(part.rows, now):
             self.take_back(lean.bot(row))
-        if len(part.rows):
+        streamed = lean.streamed[part.rows]
+        if streamed.any():
+            self._streams.send(part.rows[streamed], now)
+        rows = part.rows[~streamed]
+        if len(rows):
             assert part.lane is not None
-            for begin in range(0, len(part.rows), SENT_AT_ONCE):
-                self._out.burst(part.lane, *lean.send(part.rows[begin : begin + SENT_AT_ONCE], now))
+            for begin in range(0, len(rows), SENT_AT_ONCE):
+                self._out.burst(part.lane, *lean.send(rows[begin : begin + SENT_AT_ONCE], now))
         packets = [(bot, packet) for bot in part.bots if (packet := bot.turn(now)) is not None]
         if weather is not None:
             for bot, packet in packets:
