@@ -60,7 +60,7 @@ class Streams:
         """Have these rows, all different, say their inputs."""
         rows, plaintexts = self._lean.say(rows, now)
         links = [self._lean.bot(row).link for row in rows.tolist()]
-        web = np.fromiter([type(link) is WebSocketLink for link in links], bool, len(links))
+        web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
         keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if web.any() else None
         out = framed(plaintexts, DatagramType.INPUT, web, keys)
         data = out.data.data

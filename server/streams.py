@@ -65,7 +65,7 @@ def send_frames(ends: ServerEnds, slots: np.ndarray, frames: Packed) -> None:
             ends.owners[slot].link.write(realtime_bytes(_FRAME + frame))
         slots, frames = slots[short], frames[short]
     links = [ends.owners[slot].link for slot in slots.tolist()]
-    web = np.fromiter([type(link) is WebSocketLink for link in links], bool, len(links))
+    web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
     out = framed(frames, DatagramType.FRAME, web)
     data = out.data.data
     for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
