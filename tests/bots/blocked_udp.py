@@ -56,11 +56,16 @@ def blocked(sockets: Sequence[socket.socket]) -> Iterator[None]:
 
 
 def udp_sockets(port: int | None = None) -> list[socket.socket]:
-    """Handles of this process' UDP sockets: the one on this port, or all others that are bound to one."""
-    found = []
+    """Handles of this process' UDP sockets: the one on this port, or all that are bound to one."""
+    sockets = []  # and nothing else is copied: a copy of a pipe's end left behind would keep its reader waiting for ever
     for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                sockets.append(int(name))
+    found = []
+    for number in sockets:
         with contextlib.suppress(OSError):
-            sock = socket.socket(fileno=os.dup(int(name)))
+            sock = socket.socket(fileno=os.dup(number))
             bound = sock.family == socket.AF_INET and sock.type == socket.SOCK_DGRAM and sock.getsockname()[1]
             if bound and port in (None, bound):
                 found.append(sock)
