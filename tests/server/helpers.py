@@ -297,6 +297,9 @@ class FakeLink:
             else:
                 self.frames.append(payload[1:])
 
+    def write_framed(self, data: bytes | memoryview) -> None:
+        self.write(bytes(data))
+
     def heard(self, wanted: type[Any]) -> list[Any]:
         return [message for message in self.told if isinstance(message, wanted)]
 
