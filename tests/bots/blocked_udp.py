@@ -57,7 +57,7 @@ def blocked(sockets: Sequence[socket.socket]) -> Iterator[None]:
 
 def udp_sockets(port: int | None = None) -> list[socket.socket]:
     """Handles of this process' UDP sockets: the one on this port, or all that are bound to one."""
-    sockets = []  # and nothing else is copied: a copy of a pipe's end left behind would keep its reader waiting for ever
+    sockets = []  # nothing else is copied: a copy of a pipe's end that is left behind keeps its reader waiting
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # that of the listing
             if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
