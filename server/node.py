@@ -379,7 +379,7 @@ class _Node:
             position = self.journal.position
             await self.snapshots.write([self.snapshots.of(room.stage, room.id, position) for room in self._rooms()])
             await self.housekeeping.forget_ended()
-            await self.store.journals.seal(self.identity.incarnation)
+            await self.tenure.leave()
         except ClusterError as error:
             log.warning("left_without_last_snapshots", error=str(error))
 

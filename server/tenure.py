@@ -48,6 +48,7 @@ class Tenure:
         self._describe = describe
         self._news = trio.Event()
         self._was_held = True
+        self._left = False
         self._failing_since: float | None = None
         self._told_at = float("-inf")
 
@@ -85,10 +86,14 @@ class Tenure:
             nursery.start_soon(self._look)
 
     async def _renew(self) -> None:
-        while True:
+        while not self._left:
             well = self._failing_since is None and self.lease.held(trio.current_time())
             await trio.sleep(RENEW_EVERY_S if well else RETRY_S)
-            await self.renew()
+            try:
+                await self.renew()
+            except JournalFenced:
+                if not self._left:
+                    raise
 
     async def renew(self) -> None:
         """Renew the lease once, as far as the store lets us. Raises JournalFenced."""
@@ -105,6 +110,12 @@ class Tenure:
         self.watch.wrote(token)
         self._news.set()
         self._news = trio.Event()
+
+    async def leave(self) -> None:
+        """Seal our own journal, the last that we do: that a renewal meanwhile finds it sealed is no news. Raises what
+        `Journals.seal` raises."""
+        self._left = True
+        await self._store.journals.seal(self.incarnation)
 
     def _failed(self, error: ClusterError) -> None:
         now = trio.current_time()

@@ -105,6 +105,20 @@ async def test_a_suspension_is_logged_whoever_asks_or_not(nursery: trio.Nursery,
     assert told.count("lease_not_renewed") in (2, 3), "told at once and now and then, not ten times a second"
 
 
+async def test_who_seals_its_own_journal_is_not_told_that_it_was_sealed(autojump_clock: MockClock) -> None:
+    """Also when that takes longer than the time between renewals."""
+    world = MemoryWorld()
+    mine = await tenure(world, "a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mine.run)
+        await trio.sleep(5.0)
+        world.faults.delay("journals.seal", 5.0, after=True)
+        await mine.leave()
+        await trio.sleep(5.0)
+        nursery.cancel_scope.cancel()
+    assert world.journals[mine.incarnation].member.sealed
+
+
 @pytest.mark.parametrize("removed", [False, True])
 async def test_who_was_sealed_stops(removed: bool, autojump_clock: MockClock) -> None:
     world = MemoryWorld()
