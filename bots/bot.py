@@ -232,7 +232,7 @@ class Bot:
         """Say what is to be said in this slice; returns the datagram, if it takes one: an input, or a probe."""
         if self.away or self.play is None:
             return None
-        if now - self.heard_at > SILENT_S:
+        if now - max(self.heard_at, self._swarm.lean.woke_at) > SILENT_S:
             self._control.seek()
         if self.who.transport != "udp":
             self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self.play, now)), now)

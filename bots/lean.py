@@ -181,7 +181,8 @@ class Lean(Rows):
 
     def failing(self, rows: np.ndarray, now: float) -> list[int]:
         """Those of these rows whose path, or server, is not as it was; see `ClientEnd.usable` and `Bot.turn`."""
-        bad = self.unheard[rows] | (now - self.asked_at[rows] > PATH_LOST_S) | (now - self.heard_at[rows] > SILENT_S)
+        bad = self.unheard[rows] | (now - self.asked_at[rows] > PATH_LOST_S)
+        bad |= now - np.maximum(self.heard_at[rows], self.woke_at) > SILENT_S
         bad |= self.sequence[rows] >= SEQUENCE_MAX
         found: list[int] = rows[bad].tolist()
         return found

@@ -123,6 +123,8 @@ class Rows:
     def __init__(self) -> None:
         self.start, self.end = math.inf, math.inf
         """When the window of all series opens and closes."""
+        self.woke_at = -math.inf
+        """When the process last went on after a while in which it heard nobody."""
         self.row_of: dict[int, int] = {}
         """By connection id."""
         self._nearby = np.full(NEARBY, -1, np.intp)

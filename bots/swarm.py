@@ -48,6 +48,8 @@ GATHERED = 1024
 FEW, GATHER_S = 256, 0.002
 """A batch has a price of its own: behind one of fewer than so many the next ones are waited for."""
 SENT_AT_ONCE = 1024
+ASLEEP_S = 0.1
+"""A clock that is so much later than a tick was kept from hearing, too: its bots have not been left alone."""
 SLICES_AT_ONCE = 2
 """Slices that a late clock makes up for before others may run."""
 UNREAD_MAX = 4096
@@ -303,6 +305,8 @@ class Swarm:
         due, turn = trio.current_time(), 0
         while True:
             now = trio.current_time()
+            if now - due > self._period_s + ASLEEP_S:
+                self.lean.woke_at = now
             due = max(due, now - self._period_s)  # beyond a tick a burst would only make it worse
             for _ in range(min(SLICES_AT_ONCE, int((now - due) / slice_s) + 1)):
                 self._take_turns(self._slices[turn % SLICES], now)

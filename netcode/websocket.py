@@ -81,7 +81,7 @@ class UpgradeFailed(NetcodeError):
 class WebSocket:
     """One open end. Made by `accept_upgrade`, and by `ClientUpgrade`."""
 
-    __slots__ = ("_barren", "_library", "_parts", "_server", "fault", "over", "overhead", "pongs", "whole")
+    __slots__ = ("_barren", "_library", "_parts", "_server", "fault", "open", "over", "overhead", "pongs", "whole")
 
     def __init__(self, library: Protocol) -> None:
         self.over = False
@@ -92,6 +92,8 @@ class WebSocket:
         """Bytes that the frames received cost beyond their payload; the owner takes them off."""
         self.pongs = 0
         """Pongs that have come."""
+        self.open = True
+        """Messages may be sent: no close was."""
         self.whole = True
         """No part of a frame, or of a message, waits for the rest of it."""
         self._library = library
@@ -128,14 +130,9 @@ class WebSocket:
             self._receive(data[at:] if at else data, payloads, now)
         return payloads[0] if len(payloads) == 1 else b"".join(payloads)
 
-    @property
-    def open(self) -> bool:
-        """Whether messages may be sent: no close was."""
-        return self._library.state is State.OPEN
-
     def message(self, payload: bytes) -> bytes:
         """A message, as bytes to send; b"" once a close was sent."""
-        if self._library.state is not State.OPEN:
+        if not self.open:
             return b""
         size = len(payload)
         if not self._server:
@@ -146,13 +143,14 @@ class WebSocket:
 
     def ping(self) -> bytes:
         """A ping, as bytes to send."""
-        if self._library.state is State.OPEN:
+        if self.open:
             self._library.send_ping(b"")
         return self.to_send()
 
     def close(self, code: int = Close.NORMAL, reason: str = "") -> bytes:
         """A close, as bytes to send; b"" when one was sent before."""
-        if self._library.state is State.OPEN:
+        if self.open:
+            self.open = False
             self._library.send_close(code, reason)
         return self.to_send()
 
@@ -163,6 +161,7 @@ class WebSocket:
     def _receive(self, data: bytes, payloads: list[bytes], now: float) -> None:
         library = self._library
         library.receive_data(data)
+        self.open = self.open and library.state is State.OPEN
         for frame in library.events_received():
             assert isinstance(frame, Frame)
             self.overhead += FRAME_COST
@@ -190,7 +189,7 @@ class WebSocket:
         return None
 
     def _fail(self, code: Close, why: str) -> None:
-        self.over, self.fault = True, why
+        self.open, self.over, self.fault = False, True, why
         self._library.fail(code, why)
 
 

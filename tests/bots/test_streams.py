@@ -10,7 +10,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
 from bots.bot import Bot
@@ -305,6 +305,36 @@ def test_frames_over_the_control_connection_of_one_who_has_a_path_are_not_for_it
         keys = [bot.end.connection]
         assert swarm._streams.take(Pieces.of([piece], keys, [False])).tolist() == [0]
         assert np.array_equal(swarm.lean.tick[bot.row], 102)
+
+    clock = MockClock()
+    trio.run(main, clock=clock)
+
+
+def test_who_was_kept_from_hearing_was_not_left_alone() -> None:
+    """A process that stood still asks no other node for that; one that goes on and hears nothing does."""
+
+    async def main() -> None:
+        herd = Herd(2, columns=True)
+        for step in range(3):
+            clock.jump(TICK_S)
+            head = HEADER.pack(0, 4, 0, 101 + step, 0, 0, 0)
+            herd.come([[realtime_bytes(bytes([DatagramType.FRAME]) + head + bytes(9))]] * 2)
+            herd.turn()
+        herd.swarm.take_back(herd.players[0].bot)
+        herd.swarm.lean.takes = lambda bot, now: False  # type: ignore[method-assign]
+        herd.swarm._period_s = TICK_S
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(herd.swarm._clock)
+            await wait_all_tasks_blocked()
+            clock.jump(3.0)
+            await wait_all_tasks_blocked()
+            assert [player.control.sought for player in herd.players] == [0, 0]
+            assert herd.players[1].bot.row >= 0
+            for _ in range(60):
+                clock.jump(0.01)
+                await wait_all_tasks_blocked()
+            assert all(player.control.sought for player in herd.players)
+            nursery.cancel_scope.cancel()
 
     clock = MockClock()
     trio.run(main, clock=clock)
