@@ -24,6 +24,7 @@ from netcode.inputs import UNACKED_MAX
 from netcode.replay import WORDS
 from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, prefix
 from netcode.seals import make_seals
+from netcode.weblink import Link
 
 SENT_MAX = 64
 """So many times of sending are kept a row; an acknowledgement that comes later than that gives no round trip."""
@@ -130,6 +131,8 @@ class Rows:
         self._nearby = np.full(NEARBY, -1, np.intp)
         """By the low bits of a connection id: a row that may be its."""
         self.bots: list[Bot | None] = []
+        self.links: list[Link | None] = []
+        """Of those that are streamed: the connection."""
         self.up, self.down = make_seals(CLIENT_TO_SERVER), make_seals(SERVER_TO_CLIENT)
         self.gaps, self.rtts = Histograms(), Histograms()
         self.walks: RandomWalks
@@ -199,7 +202,7 @@ class Rows:
         self.down.put(row, end.keys[1], end.suite)
         self.head[row] = np.frombuffer(prefix(DatagramType.INPUT, end.connection), np.uint8)
         self.address[row] = np.frombuffer(bot.address.ljust(4 * ADDRESS_WORDS, b"\0"), np.uint32)
-        self.streamed[row] = bot.streamed
+        self.streamed[row], self.links[row] = bot.streamed, bot.link if bot.streamed else None
         self.sending[row], self.full[row], self.heard_at[row] = bot.sending, bot.full, bot.heard_at
         self.highest[row] = opener.window.highest
         self.window[row] = np.frombuffer(opener.window.seen.to_bytes(8 * WORDS, "little"), "<u8")
@@ -229,7 +232,7 @@ class Rows:
         play, end = bot.play, bot.end
         assert play is not None
         del self.row_of[end.connection]
-        self.bots[row] = None
+        self.bots[row] = self.links[row] = None
         if self._nearby[end.connection % NEARBY] == row:
             self._nearby[end.connection % NEARBY] = -1
         self.up.drop(row)
@@ -289,6 +292,7 @@ class Rows:
         for column in (self.gaps, self.rtts, self.walks):
             column.grow(rows)
         self.bots.extend([None] * (rows - before))
+        self.links.extend([None] * (rows - before))
         self.up.grow(rows)
         self.down.grow(rows)
         self._free.extend(range(rows - 1, before - 1, -1))

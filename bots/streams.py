@@ -14,26 +14,37 @@ from functools import partial
 import numpy as np
 import trio
 
+from bots.bot import Bot
 from bots.lean import Lean
-from netcode.frame import HEADER as FRAME_HEADER
-from netcode.packed import Packed
+from netcode.frame import HEADER_DTYPE as HEADER
+from netcode.packed import Packed, packed
 from netcode.seal import DatagramType
 from netcode.streams import Pieces, first_packets, framed
 from netcode.weblink import WebSocketLink
 
 MANY = 8
 """Connections that have said more than one packet each are looked at together if they are so many."""
+_FRAME = bytes([DatagramType.FRAME])
 
 
 class Streams:
     """What rows say and hear over control connections."""
 
-    def __init__(self, lean: Lean, read_later: Callable[[Callable[[], None]], None]) -> None:
-        """`read_later` has full players read their frames when what has come is timed."""
-        self._lean, self._read_later = lean, read_later
+    def __init__(
+        self,
+        lean: Lean,
+        read_later: Callable[[Callable[[], None]], None],
+        odd: Callable[[Bot, bytes, float], None],
+    ) -> None:
+        """`read_later` has full players read their frames when what has come is timed; `odd` has a bot take a packet by
+        itself."""
+        self._lean, self._read_later, self._odd = lean, read_later, odd
+        self._waiting: dict[Bot, bytes] = {}
+        self._waiting_at = 0.0
 
     def take(self, came: Pieces) -> np.ndarray:
         """Take frames; how many bytes of each piece that was."""
+        self.settle()
         lean, now, sizes = self._lean, trio.current_time(), came.data.sizes
         taken = np.zeros(len(sizes), np.int64)
         rows = lean.find(came.keys)
@@ -42,27 +53,55 @@ class Streams:
         while len(at) >= MANY or (len(at) and not taken.any()):
             rest = Packed(came.data.data, came.data.begins[at] + taken[at], sizes[at] - taken[at])
             packets, lengths = first_packets(rest, came.web[at], masked=False)
-            good = (lengths > 0) & (packets.sizes > FRAME_HEADER.size)
+            good = (lengths > 0) & (packets.sizes > HEADER.itemsize)
             good &= packets.data.take(packets.begins, mode="clip") == DatagramType.FRAME
             at, lengths, packets = at[good], lengths[good], packets[good]
             if not len(at):
                 break
             frames = Packed(packets.data, packets.begins + 1, packets.sizes - 1)
-            strange, views = lean.hear(rows[at], frames, now)
-            for bot, frame in views:
-                self._read_later(partial(bot.read_view, frame))
+            strange = self._hear(rows[at], frames, now)
             at, lengths = at[~strange], lengths[~strange]
             taken[at] += lengths
             at = at[taken[at] < sizes[at]]
         return taken
 
+    def heard(self, bot: Bot, packet: bytes, now: float) -> None:
+        """A packet came that `take` has left. A frame behind a message (events, mostly) is for the bot's row all the
+        same, with others of its kind: to leave the row for it would cost more."""
+        row = bot.row
+        if row < 0 or not self._lean.streamed[row] or packet[:1] != _FRAME or len(packet) <= HEADER.itemsize:
+            self._odd(bot, packet, now)
+            return
+        if bot in self._waiting:
+            self.settle()
+        self._waiting[bot] = packet
+        self._waiting_at = now
+
+    def settle(self) -> None:
+        """Have rows take what waits for that. To be called before anybody looks at a row."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, {}
+        rows = np.array([bot.row for bot in waiting], np.intp)
+        strange = self._hear(rows, packed([packet[1:] for packet in waiting.values()]), self._waiting_at)
+        for (bot, packet), is_odd in zip(waiting.items(), strange.tolist(), strict=True):
+            if is_odd:
+                self._odd(bot, packet, self._waiting_at)
+
+    def _hear(self, rows: np.ndarray, frames: Packed, now: float) -> np.ndarray:
+        strange, views = self._lean.hear(rows, frames, now)
+        for bot, frame in views:
+            self._read_later(partial(bot.read_view, frame))
+        return strange
+
     def send(self, rows: np.ndarray, now: float) -> None:
         """Have these rows, all different, say their inputs."""
         rows, plaintexts = self._lean.say(rows, now)
-        links = [self._lean.bot(row).link for row in rows.tolist()]
+        links = [self._lean.links[row] for row in rows.tolist()]
         web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
         keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if web.any() else None
         out = framed(plaintexts, DatagramType.INPUT, web, keys)
         data = out.data.data
         for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
+            assert link is not None
             link.write_framed(data[begin:end])

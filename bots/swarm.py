@@ -72,7 +72,7 @@ class Swarm:
         self._slices = [_Slice() for _ in range(SLICES)]
         self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
-        self._streams = Streams(self.lean, self.read_later)
+        self._streams = Streams(self.lean, self.read_later, self._hear_alone)
         self.pool = LinkPool(self._streams.take)
         """Reads the control connections of all bots."""
         self._out = make_batch(SENT_AT_ONCE)
@@ -141,6 +141,7 @@ class Swarm:
 
     def take_back(self, bot: Bot) -> None:
         """What is not usual is done by the bot itself: it leaves its row, if it is in one."""
+        self._streams.settle()
         if bot.row >= 0:
             if bot.full:
                 self._read_now(len(self._unread))  # among them may be its own
@@ -182,11 +183,15 @@ class Swarm:
     def heard(self, bot: Bot, packet: bytes) -> None:
         """A realtime packet came over the bot's control connection."""
         now = trio.current_time()
-        self.take_back(bot)
         if self._weather is None:
-            bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
+            self._streams.heard(bot, packet, now)
         else:
             self._weather.push(bot, Way.STREAM_DOWN, packet, now)
+
+    def _hear_alone(self, bot: Bot, packet: bytes, now: float) -> None:
+        """The same, for a bot whose row cannot take it."""
+        self.take_back(bot)
+        bot.take_frame(packet[1:], len(packet), now, by_datagram=False)
 
     def _lane(self, number: int, host: str) -> socket.socket:
         """The socket that every LANES-th slice shares."""
@@ -317,6 +322,7 @@ class Swarm:
     def _take_turns(self, part: _Slice, now: float) -> None:
         """Let the bots of a slice say what they have to say."""
         lean, weather = self.lean, self._weather
+        self._streams.settle()
         for row in lean.failing(part.rows, now):
             self.take_back(lean.bot(row))
         streamed = lean.streamed[part.rows]

@@ -288,6 +288,27 @@ def test_who_leaves_its_row_is_back_with_the_next_frame() -> None:
     trio.run(main, clock=clock)
 
 
+def test_a_frame_behind_a_message_is_for_the_row_all_the_same() -> None:
+    async def main() -> None:
+        clock.jump(1.0)
+        herd, server = Herd(2, columns=True), Server(2)
+        for kind in ("frame", "frame", "event"):
+            herd.turn()
+            rows = [player.bot.row for player in herd.players]
+            herd.come([server.packets(number, kind, 0, 0) for number in range(2)])
+        assert min(rows) >= 0
+        assert [player.bot.row for player in herd.players] == rows
+        herd.turn()
+        assert [player.bot.row for player in herd.players] == rows
+        assert [herd.swarm.lean.tick[row] for row in rows] == [103, 103]
+        herd.come([[realtime_bytes(b"")], []])
+        assert [player.bot.row >= 0 for player in herd.players] == [False, True]
+        assert herd.players[0].bot.faults == {"bad_frame": 1}
+
+    clock = MockClock()
+    trio.run(main, clock=clock)
+
+
 def test_frames_over_the_control_connection_of_one_who_has_a_path_are_not_for_its_row() -> None:
     """A frame that is too large for a datagram: the bot takes it, and leaves its row."""
 
