@@ -254,7 +254,7 @@ class Rows:
         tick, last_seq, newest = int(self.tick[row]), int(self.acknowledged[row]), int(self.newest[row])
         if not bot.full:
             frames.newest_tick, frames.last_seq, frames.baseline = tick, last_seq, tick
-            play.newest = Frame(tick, last_seq, int(self.depth[row]), frames.epoch, None, frames.layout, [], [])
+            play.newest = Frame(tick, last_seq, int(self.depth[row]), frames.epoch, None, frames.layout)
         play.deep, play.skipped_beat = int(self.deep[row]), bool(self.skipped_beat[row])
         waiting = range(last_seq + 1, newest + 1)
         play.window.restore(last_seq, [self.inputs[row, seq % UNACKED_MAX].tobytes() for seq in waiting])

@@ -330,8 +330,9 @@ static PyObject *deltas(PyObject *module, PyObject *args) {
     return PyLong_FromLongLong(at);
 }
 
-/* The mask of a field at data[at]: a byte for eight values in `mask`. Returns where it ends, or -1 with an error set. */
-static Py_ssize_t read_mask(const unsigned char *data, Py_ssize_t length, Py_ssize_t at, int count, unsigned char *mask) {
+/* The mask of a field at data[at]: a byte for eight values in `mask`. Returns where it ends, or -1 and why in `wrong`. */
+static Py_ssize_t read_mask(const unsigned char *data, Py_ssize_t length, Py_ssize_t at, int count, unsigned char *mask,
+                            const char **wrong) {
     const int bytes = (count + 7) / 8, sparse = count > 16;
     const unsigned char *top = data + at;
     if (sparse) at += (bytes + 7) / 8;
@@ -341,90 +342,124 @@ static Py_ssize_t read_mask(const unsigned char *data, Py_ssize_t length, Py_ssi
         if (at < length) mask[byte] = data[at];
         at++;
     }
-    if (at > length) {
-        PyErr_SetString(PyExc_ValueError, "a mask is cut short");
-        return -1;
-    }
-    if (count % 8 && mask[bytes - 1] >> count % 8) {
-        PyErr_SetString(PyExc_ValueError, "a mask is longer than its field");
-        return -1;
-    }
-    return at;
+    if (at > length) *wrong = "a mask is cut short";
+    else if (count % 8 && mask[bytes - 1] >> count % 8) *wrong = "a mask is longer than its field";
+    return *wrong ? -1 : at;
 }
 
-/* Apply the changes of one field, which begin at data[at], to a list of whole numbers. Returns where they end, or -1. */
-static Py_ssize_t change(PyObject *values, const int32_t *field, int bytes, const unsigned char *mask,
-                         const unsigned char *data, Py_ssize_t length, Py_ssize_t at) {
-    const int64_t keep = ((int64_t)1 << field[BITS]) - 1, low = field[SIGNED] ? -((int64_t)1 << (field[BITS] - 1)) : 0;
+/* Apply the changes of one field, which begin at data[at]. Returns where they end, or -1 and why in `wrong`. */
+static Py_ssize_t change(int64_t *values, const int32_t *field, int bytes, const unsigned char *mask,
+                         const unsigned char *data, Py_ssize_t length, Py_ssize_t at, const char **wrong) {
+    const uint64_t keep = ((uint64_t)1 << field[BITS]) - 1, low = field[SIGNED] ? (uint64_t)1 << (field[BITS] - 1) : 0;
     for (int i = 0; i < field[COUNT]; i++) {
         if (!(mask[i / 8] >> i % 8 & 1)) continue;
         if (bytes > length - at) {
-            PyErr_SetString(PyExc_ValueError, "the delta is cut short");
+            *wrong = "the delta is cut short";
             return -1;
         }
         uint32_t step = 0;
         for (int byte = 0; byte < bytes; byte++) step |= (uint32_t)data[at++] << 8 * byte;
         if (bytes < 4 && step >> (8 * bytes - 1)) step |= ~0u << 8 * bytes;
-        PyObject *before = PyList_GetItem(values, field[START] + i); /* borrowed */
-        const int64_t value = before ? PyLong_AsLongLong(before) : -1;
-        if (value == -1 && PyErr_Occurred()) return -1;
-        PyObject *after = PyLong_FromLongLong(((value + (int32_t)step - low) & keep) + low);
-        if (!after || PyList_SetItem(values, field[START] + i, after) != 0) return -1;
+        int64_t *value = values + field[START] + i;
+        *value = (int64_t)(((uint64_t)*value + (uint64_t)(int64_t)(int32_t)step + low) & keep) - (int64_t)low;
     }
     return at;
 }
 
-/* undelta(data, at, fields, baseline): the values after a delta at data[at], a list like `baseline`, and where it ends.
-   Raises ValueError on anything malformed. */
-static PyObject *undelta(PyObject *module, PyObject *args) {
-    enum { DATA, FIELDS, ARRAYS };
-    Py_buffer a[ARRAYS];
-    Py_ssize_t at;
-    PyObject *baseline, *values = NULL, *found = NULL;
-    (void)module;
-    if (!PyArg_ParseTuple(args, "y*ny*O!", &a[DATA], &at, &a[FIELDS], &PyList_Type, &baseline)) return NULL;
-    const Py_ssize_t length = a[DATA].len, count = count_of(&a[FIELDS], 4 * FIELD);
-    const unsigned char *data = a[DATA].buf, one = 1;
-    unsigned char *masks = NULL;
-    Py_ssize_t masks_size = 0, mask_at = 0;
-    const Py_ssize_t codes = at;
-    if (most_of(&a[FIELDS], PyList_Size(baseline)) < 0) {
-        PyErr_SetString(PyExc_IndexError, "a field out of bounds");
-        goto done;
+/* Room for the masks of a layout; NULL where there is no memory. */
+static unsigned char *masks_of(const Py_buffer *fields) {
+    size_t size = 1;
+    for (Py_ssize_t number = 0; number < count_of(fields, 4 * FIELD); number++) {
+        size += (size_t)(((int32_t *)fields->buf)[number * FIELD + COUNT] / 8 + 1);
     }
+    return PyMem_Malloc(size);
+}
+
+/* Apply a delta at data[at] to the values that it is against. Returns where it ends, or -1 and why in `wrong`. */
+static Py_ssize_t undelta_one(int64_t *values, const Py_buffer *fields, unsigned char *masks, const unsigned char *data,
+                              Py_ssize_t length, Py_ssize_t at, const char **wrong) {
+    const Py_ssize_t count = count_of(fields, 4 * FIELD), codes = at;
+    Py_ssize_t mask_at = 0;
     if (at < 0 || at > length || (count + 3) / 4 > length - at) {
-        PyErr_SetString(PyExc_ValueError, "the delta is cut short");
-        goto done;
+        *wrong = "the delta is cut short";
+        return -1;
     }
-    for (Py_ssize_t number = 0; number < count; number++) {
-        masks_size += ((int32_t *)a[FIELDS].buf)[number * FIELD + COUNT] / 8 + 1;
-    }
-    if (!(masks = PyMem_Malloc((size_t)masks_size + 1))) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    if (!(values = PyList_GetSlice(baseline, 0, PyList_Size(baseline)))) goto done;
     at += (count + 3) / 4;
     for (Py_ssize_t number = 0; number < count; number++) { /* first the masks of all fields that changed */
-        const int32_t *field = (int32_t *)a[FIELDS].buf + number * FIELD;
+        const int32_t *field = (int32_t *)fields->buf + number * FIELD;
         const int code = data[codes + number / 4] >> 2 * (number % 4) & 3;
-        if (code && field[COUNT] > 1 && (at = read_mask(data, length, at, field[COUNT], masks + mask_at)) < 0) goto done;
+        if (code && field[COUNT] > 1 && (at = read_mask(data, length, at, field[COUNT], masks + mask_at, wrong)) < 0) return -1;
         mask_at += field[COUNT] / 8 + 1;
     }
     mask_at = 0;
     for (Py_ssize_t number = 0; number < count; number++) {
-        const int32_t *field = (int32_t *)a[FIELDS].buf + number * FIELD;
+        const int32_t *field = (int32_t *)fields->buf + number * FIELD;
         const int code = data[codes + number / 4] >> 2 * (number % 4) & 3;
-        const unsigned char *mask = field[COUNT] > 1 ? masks + mask_at : &one;
-        if (code && (at = change(values, field, value_bytes(code), mask, data, length, at)) < 0) goto done;
+        const unsigned char one = 1, *mask = field[COUNT] > 1 ? masks + mask_at : &one;
+        if (code && (at = change(values, field, value_bytes(code), mask, data, length, at, wrong)) < 0) return -1;
         mask_at += field[COUNT] / 8 + 1;
     }
-    found = Py_BuildValue("(On)", values, at);
-done:
+    return at;
+}
+
+/* undelta(data, at, fields, values): apply the delta at data[at] to the int64 values that it is against; returns where it
+   ends. Raises ValueError on anything malformed, and the values are worth nothing then. */
+static PyObject *undelta(PyObject *module, PyObject *args) {
+    enum { DATA, FIELDS, VALUES, ARRAYS };
+    Py_buffer a[ARRAYS];
+    Py_ssize_t at;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*ny*w*", &a[DATA], &at, &a[FIELDS], &a[VALUES])) return NULL;
+    const char *wrong = NULL;
+    unsigned char *masks = NULL;
+    if (most_of(&a[FIELDS], count_of(&a[VALUES], 8)) < 0) wrong = "a field out of bounds";
+    else if ((masks = masks_of(&a[FIELDS])))
+        at = undelta_one(a[VALUES].buf, &a[FIELDS], masks, a[DATA].buf, a[DATA].len, at, &wrong);
+    const int memory = wrong || masks;
     PyMem_Free(masks);
-    Py_XDECREF(values);
     release(a, ARRAYS);
-    return found;
+    if (!memory) return PyErr_NoMemory();
+    if (wrong) return refuse(wrong);
+    return PyLong_FromSsize_t(at);
+}
+
+/* undeltas(data, begins, sizes, fields, views, width, baselines, places): views[places[i]] becomes what the delta in the
+   first sizes[i] bytes of data[begins[i]:] makes of views[baselines[i]], or of zeros where that is negative. sizes[i]
+   becomes how many of them it took, or -1 where it is malformed; that view is worth nothing then. int64 all. */
+static PyObject *undeltas(PyObject *module, PyObject *args) {
+    enum { DATA, BEGINS, SIZES, FIELDS, VIEWS, BASELINES, PLACES, ARRAYS };
+    Py_buffer a[ARRAYS];
+    int width;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*y*w*y*w*iy*y*", &a[DATA], &a[BEGINS], &a[SIZES], &a[FIELDS], &a[VIEWS], &width,
+                          &a[BASELINES], &a[PLACES]))
+        return NULL;
+    const Py_ssize_t count = count_of(&a[PLACES], 8), views = width > 0 ? count_of(&a[VIEWS], 8) / width : 0;
+    const int64_t *begins = a[BEGINS].buf, *baselines = a[BASELINES].buf, *places = a[PLACES].buf;
+    int64_t *sizes = a[SIZES].buf;
+    const char *wrong = NULL;
+    unsigned char *masks = NULL;
+    if (count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count || count_of(&a[BASELINES], 8) != count)
+        wrong = "columns of different lengths";
+    else if (most_of(&a[FIELDS], width) < 0) wrong = "a field out of bounds";
+    else masks = masks_of(&a[FIELDS]);
+    const int memory = wrong || masks;
+    for (Py_ssize_t i = 0; i < count && !wrong && memory; i++) {
+        if (places[i] < 0 || places[i] >= views || baselines[i] >= views || !inside(begins[i], sizes[i], a[DATA].len)) {
+            wrong = "a row out of bounds";
+            break;
+        }
+        int64_t *values = (int64_t *)a[VIEWS].buf + places[i] * width;
+        const char *malformed = NULL;
+        if (baselines[i] < 0) memset(values, 0, (size_t)width * sizeof *values);
+        else memmove(values, (int64_t *)a[VIEWS].buf + baselines[i] * width, (size_t)width * sizeof *values);
+        sizes[i] = undelta_one(values, &a[FIELDS], masks, (unsigned char *)a[DATA].buf + begins[i], sizes[i], 0, &malformed);
+    }
+    PyMem_Free(masks);
+    release(a, ARRAYS);
+    if (!memory) return PyErr_NoMemory();
+    if (wrong) return refuse(wrong);
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
@@ -433,6 +468,7 @@ static PyMethodDef methods[] = {
     {"add", add, METH_VARARGS, NULL},
     {"deltas", deltas, METH_VARARGS, NULL},
     {"undelta", undelta, METH_VARARGS, NULL},
+    {"undeltas", undeltas, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

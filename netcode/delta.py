@@ -15,6 +15,8 @@ Bits are filled from the lowest. The same format carries what a room shares and 
 
 from __future__ import annotations
 
+import contextlib
+from array import array
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from struct import Struct
@@ -148,20 +150,40 @@ class DeltaDecoder:
         self._fields = [_Plan.of(field) for field in fields]
         self._table = _table(fields)
 
-    def decode(self, data: bytes, at: int, baseline: list[int]) -> tuple[list[int], int]:
-        """The values after a delta that starts at `data[at]`, and where it ends; raises BadFrame on anything
+    def decode(self, data: bytes, at: int, baseline: array[int]) -> tuple[array[int], int]:
+        """The values ("q") after a delta that starts at `data[at]`, and where it ends; raises BadFrame on anything
         malformed."""
         if compiled is None:
             return self.decode_portably(data, at, baseline)
+        values = baseline[:]
         try:
-            found: tuple[list[int], int] = compiled.undelta(data, at, self._table, baseline)
-        except (ValueError, OverflowError) as error:
+            return values, compiled.undelta(data, at, self._table, values)
+        except ValueError as error:
             raise BadFrame(str(error)) from None
-        return found
 
-    def decode_portably(self, data: bytes, at: int, baseline: list[int]) -> tuple[list[int], int]:
+    def decode_all(self, data: Packed, views: np.ndarray, baselines: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Decode many: each delta at the beginning of a string makes row `places[i]` of `views` (M, V) int64 from row
+        `baselines[i]`, or zeros where that is -1. Where each ends; -1: it is malformed, and its row worth nothing.
+        """
+        if not self._fields:
+            return np.zeros(len(places), np.int64)
+        if compiled is not None:
+            ends = data.sizes.astype(np.int64)
+            compiled.undeltas(
+                *(data.data, *whole(data.begins), ends, self._table),
+                *(views, views.shape[1], *whole(baselines, places)),
+            )
+            return ends
+        ends = np.full(len(places), -1, np.int64)
+        for number, (string, baseline, place) in enumerate(zip(data.strings(), baselines, places, strict=True)):
+            before = views[baseline] if baseline >= 0 else np.zeros(views.shape[1], np.int64)
+            with contextlib.suppress(BadFrame):
+                views[place], ends[number] = self.decode_portably(string, 0, array("q", before.tobytes()))
+        return ends
+
+    def decode_portably(self, data: bytes, at: int, baseline: array[int]) -> tuple[array[int], int]:
         """The same without compiled code."""
-        values = list(baseline)
+        values = baseline[:]
         codes, at = data[at : at + self._code_bytes], at + self._code_bytes
         if len(codes) < self._code_bytes:
             raise BadFrame("the delta is cut short")

@@ -22,6 +22,7 @@ old an acknowledgement (32 frames) gets a full frame, never an error.
 from __future__ import annotations
 
 import struct
+from array import array
 
 import attrs
 import numpy as np
@@ -35,6 +36,7 @@ from netcode.sequence import widen
 
 BASELINES_MAX = 32
 """How many frames of a room (and of a client's memory) can serve as a baseline."""
+NOTHING_SEEN = array("q")
 HAS_ACKS = 1
 HEADER = struct.Struct("<BBBHBHB")
 ACKS = struct.Struct("<HI")
@@ -173,8 +175,8 @@ def _widened(ring: np.ndarray, slots: int) -> np.ndarray:
 
 @attrs.define
 class Frame:
-    """A frame as its player sees it. `shared` and `own` are wire values in the order of the layout; empty
-    when not decoded."""
+    """A frame as its player sees it. `shared` and `own` are wire values ("q") in the order of the layout; empty when
+    not decoded."""
 
     tick: int
     last_seq: int
@@ -182,14 +184,14 @@ class Frame:
     epoch: int
     acks: tuple[int, int] | None
     layout: ViewLayout
-    shared: list[int]
-    own: list[int]
+    shared: array[int] = NOTHING_SEEN
+    own: array[int] = NOTHING_SEEN
 
     def values(self, name: str) -> list[int]:
         """What the room shares under this name, in the units of the game's column, `exact` bits not
         included."""
         field = self.layout.shared_at[name]
-        values, shift = self.shared[field.start : field.start + field.count], field.shift
+        values, shift = self.shared[field.start : field.start + field.count].tolist(), field.shift
         return [value << shift for value in values] if shift else values
 
     def mine(self, name: str, seat: int) -> int:
@@ -217,8 +219,8 @@ class FrameDecoder:
         """Tick of the newest frame that was read: what to acknowledge. -1: none yet."""
         self._decode = decode
         self._shared, self._own = delta_decoder(layout.shared), delta_decoder(layout.own)
-        self._kept: dict[int, tuple[list[int], list[int]]] = {}
-        self._zeros = ([0] * layout.shared_width, [0] * layout.own_width)
+        self._kept: dict[int, tuple[array[int], array[int]]] = {}
+        self._zeros = array("q", [0] * layout.shared_width), array("q", [0] * layout.own_width)
 
     def receive(self, data: bytes) -> Frame | None:
         """The frame in `data`; None for one of another seat or a lower epoch, or against a baseline no longer
@@ -246,8 +248,7 @@ class FrameDecoder:
             acks, at = ACKS.unpack_from(data, at), at + ACKS.size
         tick = widen(tick_low, 16, self.newest_tick)
         last_seq = widen(seq_low, 16, self.last_seq)
-        shared: list[int] = []
-        own: list[int] = []
+        shared = own = NOTHING_SEEN
         if self._decode:
             base = self._zeros if age == 0 else self._kept.get(tick - age)
             if base is None:
@@ -260,7 +261,7 @@ class FrameDecoder:
         self.baseline = max(self.baseline, tick)
         return Frame(tick, last_seq, depth, epoch, acks, self.layout, shared, own)
 
-    def _keep(self, tick: int, shared: list[int], own: list[int]) -> None:
+    def _keep(self, tick: int, shared: array[int], own: array[int]) -> None:
         self._kept[tick] = (shared, own)
         if len(self._kept) > BASELINES_MAX:
             del self._kept[min(self._kept)]

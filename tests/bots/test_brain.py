@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ def frame(
         elif field.name in columns:
             given = columns[field.name]
             values[field.start : field.start + len(given)] = given
-    return Frame(tick, 0, 0, 0, None, layout, values, [(own or {}).get(field.name, 0) for field in layout.own])
+    mine = [(own or {}).get(field.name, 0) for field in layout.own]
+    return Frame(tick, 0, 0, 0, None, layout, array("q", values), array("q", mine))
 
 
 def open_floor() -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from game.view import Field
 from netcode.delta import DeltaDecoder, DeltaEncoder
 from netcode.errors import BadFrame
+from netcode.packed import packed
 
 
 def layout(shapes: list[tuple[int, int, bool]]) -> tuple[Field, ...]:
@@ -59,16 +62,22 @@ def encoded(fields: tuple[Field, ...], current: np.ndarray, baseline: np.ndarray
 
 
 def decoded(fields: tuple[Field, ...], data: bytes, at: int, before: list[int]) -> tuple[list[int], int]:
-    """What this installation reads, or its error, which is what the other way reads, too."""
-    decoder = DeltaDecoder(fields)
+    """What this installation reads, or its error, which is what the other ways read, too."""
+    decoder, baseline = DeltaDecoder(fields), array("q", before)
+    views = np.zeros((2, len(before)), np.int64)
+    views[0] = before
+    (end,) = decoder.decode_all(packed([data[at:]]), views, np.array([0]), np.array([1])).tolist()
     try:
-        found = decoder.decode(data, at, before)
+        values, after = decoder.decode(data, at, baseline)
     except BadFrame as error:
+        assert end == -1
         with pytest.raises(BadFrame, match=str(error)):
-            decoder.decode_portably(data, at, before)
+            decoder.decode_portably(data, at, baseline)
         raise
-    assert found == decoder.decode_portably(data, at, before)
-    return found
+    assert (values, after) == decoder.decode_portably(data, at, baseline)
+    assert (values.tolist(), after - at) == (views[1].tolist(), end)
+    assert views[0].tolist() == baseline.tolist() == before
+    return values.tolist(), after
 
 
 def on_the_wire(fields: tuple[Field, ...], row: np.ndarray) -> list[int]:

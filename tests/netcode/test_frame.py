@@ -19,7 +19,7 @@ def age_of(frame: bytes) -> int:
 
 def check(watched: Watched, room: str, seat: int, frame: Frame | None) -> Frame:
     assert frame is not None
-    assert (frame.shared, frame.own) == watched.truth[room, seat, frame.tick]
+    assert (frame.shared.tolist(), frame.own.tolist()) == watched.truth[room, seat, frame.tick]
     return frame
 
 
@@ -184,7 +184,7 @@ def test_without_decoding_everything_but_the_views_is_there() -> None:
     client = watched.decoder("a", decode=False)
     frame = client.receive(watched.frames([("a", 0, 2)], depths=2)[0])
     assert frame is not None
-    assert (frame.tick, frame.depth, frame.shared, client.baseline) == (3, 2, [], 3)
+    assert (frame.tick, frame.depth, frame.shared.tolist(), client.baseline) == (3, 2, [], 3)
 
 
 @given(st.binary(max_size=80), st.booleans())

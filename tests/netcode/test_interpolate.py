@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ LAYOUT = ViewLayout(
 
 def frame(tick: int, x: int = 0, facing: int = 0, state: int = 1, y: int = 0, phase: int = 0) -> Frame:
     """Seat 1 and entity 1 stand still."""
-    return Frame(tick, 0, 0, 0, None, LAYOUT, [x, 10, facing, 0, state, 1, y, -5, phase], [])
+    return Frame(tick, 0, 0, 0, None, LAYOUT, array("q", [x, 10, facing, 0, state, 1, y, -5, phase]))
 
 
 def kept(*frames: Frame) -> Interpolator:

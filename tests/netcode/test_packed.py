@@ -93,8 +93,26 @@ def test_a_layout_that_does_not_fit_its_views_is_refused(field: tuple[int, int, 
     views, out = np.zeros((1, 2), np.int32), np.zeros(64, np.uint8)
     with pytest.raises(ValueError, match="a field out of bounds"):
         netcode.packed.compiled.deltas(views, 2, one, one, table, 60, out, one.copy())
-    with pytest.raises(IndexError):
-        netcode.packed.compiled.undelta(b"\x01\x03\x01\x01", 0, table, [0, 0])
+    with pytest.raises(ValueError, match="a field out of bounds"):
+        netcode.packed.compiled.undelta(b"\x01\x03\x01\x01", 0, table, np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="a field out of bounds"):
+        netcode.packed.compiled.undeltas(
+            *(b"\x01\x03\x01\x01", one, one + 4, table, np.zeros((1, 2), np.int64), 2, one - 1, one)
+        )
+
+
+@compiled_only
+@pytest.mark.parametrize(
+    ("begin", "size", "baseline", "place"),
+    [(-1, 2, 0, 0), (0, 4, 0, 0), (2**62, 2**62, 0, 0), (0, 2, 3, 0), (0, 2, 0, 3), (0, 2, 0, -1)],
+)
+def test_a_delta_of_no_view_is_not_applied(begin: int, size: int, baseline: int, place: int) -> None:
+    table, views = np.array([(0, 2, 8, 0)], np.int32), np.zeros((3, 2), np.int64)
+    columns = [np.array([number], np.int64) for number in (begin, size, baseline, place)]
+    with pytest.raises(ValueError, match="a row out of bounds"):
+        netcode.packed.compiled.undeltas(bytes(3), *columns[:2], table, views, 2, *columns[2:])
+    with pytest.raises(ValueError, match="different lengths"):
+        netcode.packed.compiled.undeltas(bytes(3), *columns[:2], table, views, 2, columns[2], np.zeros(2, np.int64))
 
 
 @compiled_only

@@ -12,6 +12,7 @@ import json
 import random
 import struct
 import sys
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -296,8 +297,8 @@ def _play(game: Arena) -> dict[str, Any]:
                 "epoch": frame.epoch,
                 "last_seq": frame.last_seq,
                 "depth": frame.depth,
-                "shared": frame.shared,
-                "own": frame.own,
+                "shared": frame.shared.tolist(),
+                "own": frame.own.tolist(),
                 "predicted": predictor.state,
             }
         )
@@ -355,7 +356,7 @@ def timing() -> Any:
             continue
         states = [1, 1 + (tick // 40) % 2, 1]
         shared = [*xs, *facings, *states, tick // 100]
-        frame = Frame(tick, last_seq, arrived - last_seq, 1, None, layout, shared, [])
+        frame = Frame(tick, last_seq, arrived - last_seq, 1, None, layout, array("q", shared))
         clock.frame(tick, now)
         steering.frame(tick, last_seq, arrived - last_seq, now)
         drawn.add(frame)
@@ -413,7 +414,7 @@ def broken() -> Any:
         except BadFrame:
             cases.append({"hex": data.hex(), "bad": True})
         else:
-            views = None if frame is None else [frame.shared, frame.own]
+            views = None if frame is None else [frame.shared.tolist(), frame.own.tolist()]
             cases.append({"hex": data.hex(), "bad": False, "views": views})
     return {"view": layout.describe(), "tick": batch.tick_of("r"), "cases": cases}
 
