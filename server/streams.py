@@ -24,8 +24,9 @@ from netcode.websocket import FRAME_COST
 
 OWED_MAX = 4096
 """Bytes that a session may owe before its visitor charges them: a second of play."""
-MANY = 8
-"""Connections that have said more than one packet each are looked at together if they are so many."""
+MANY, ROUNDS_MAX = 8, 4
+"""Connections that have said more than one packet each are looked at together if they are so many, and so often: who
+floods does so by itself."""
 _FRAME = bytes([DatagramType.FRAME])
 
 
@@ -42,7 +43,9 @@ class Crowd:
         slots = ends.find_all(came.keys)
         input_bytes = ends.input_bytes(slots)
         at = np.flatnonzero((slots != NOBODY) & (input_bytes >= 0))
-        while len(at) >= MANY or (len(at) and not taken.any()):
+        for number in range(ROUNDS_MAX):
+            if len(at) < (MANY if number else 1):
+                break
             rest = Packed(came.data.data, came.data.begins[at] + taken[at], sizes[at] - taken[at])
             packets, lengths = first_packets(rest, came.web[at], masked=True)
             plaintexts = Packed(packets.data, packets.begins + 1, packets.sizes - 1)

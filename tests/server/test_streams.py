@@ -19,7 +19,7 @@ from netcode.seal import DatagramType, DropCounters, Suite
 from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
 from netcode.streams import Pieces
 from netcode.tcp import ByteLink
-from server.streams import MANY, OWED_MAX, Crowd
+from server.streams import MANY, OWED_MAX, ROUNDS_MAX, Crowd
 
 INPUT = b"ab"
 
@@ -74,11 +74,13 @@ async def test_inputs_are_taken_as_those_of_datagrams_are(autojump_clock: MockCl
 
 
 async def test_several_packets_of_one_piece() -> None:
-    """Of many connections all are taken; of a few only the first, and the visitor takes the rest."""
+    """Of many connections a few each are taken; of a few only the first, and the visitor takes the rest."""
     several = input_packet(1) + input_packet(2) + input_packet(3)
     house = House(MANY)
     assert house.take(*((number, several) for number in range(MANY))) == [0] * MANY
     assert [house.waiting(number) for number in range(MANY)] == [3] * MANY
+    flood = input_packet() * (ROUNDS_MAX + 30)
+    assert house.take(*((number, flood) for number in range(MANY))) == [30 * len(input_packet())] * MANY
     house = House(1)
     assert house.take((0, several)) == [len(input_packet(2) + input_packet(3))]
     assert house.waiting(0) == 1
