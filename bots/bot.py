@@ -271,7 +271,7 @@ class Bot:
         try:
             frame = play.receive(data, now)
         except BadFrame:
-            self._fault("bad_frame")
+            self.fault("bad_frame")
             return
         if frame is None:
             return
@@ -283,7 +283,7 @@ class Bot:
         if self.on_frame is not None:
             self.on_frame(frame, data, now)
         if not series.frame(frame.tick, now, size, by_datagram):
-            self._fault("tick_repeated")
+            self.fault("tick_repeated")
         if play.rtt_ms:
             series.round_trips(play.rtt_ms, now)
         if self.full:
@@ -294,39 +294,22 @@ class Bot:
             books.compared = 0
             books.recent.clear()
 
-    def read_view(self, data: bytes) -> None:
-        """Read and check what a frame shows; its row has taken all else of it."""
-        play = self.play
-        if play is None or self.away:
-            return
-        try:
-            frame = play.frames.receive(data)
-        except BadFrame:
-            self._fault("bad_frame")
-            return
-        if frame is None:
-            self._fault("baseline_unknown")
-            return
-        play.newest = frame
-        self._swarm.lean.baseline[self.row] = play.frames.baseline
-        self._check_view(play, frame)
-
     def _check_view(self, play: Play, frame: Frame) -> None:
         if play.newest is not frame and self.who.transport != "udp":
-            self._fault("tick_went_back")
+            self.fault("tick_went_back")
         if len(frame.own) != play.info.layout.own_width:
-            self._fault("own_values_missing")
+            self.fault("own_values_missing")
         if self._inside is not None and not self._inside(frame):
-            self._fault("outside_world")
+            self.fault("outside_world")
 
     def score(self) -> int | None:
         """The seat's score in the newest frame; None where the game shows none, or the bot does not look."""
         play = self.play
-        if not self.full or play is None or play.newest is None:
+        newest = self._swarm.lean.newest_frame(self.row) if self.row >= 0 else None if play is None else play.newest
+        if not self.full or play is None or newest is None:
             return None
-        if not any(field.name == "score" and field.per == "seat" for field in play.info.layout.shared):
-            return None
-        return play.newest.values("score")[play.info.seat]
+        field = play.info.layout.shared_at.get("score")
+        return None if field is None or field.per != "seat" else newest.values("score")[play.info.seat]
 
     # -- what the control connection tells ----------------------------------------------------------------------------
 
@@ -388,5 +371,6 @@ class Bot:
             if kind == "skipped" and play is not None and data[0] == play.info.seat:
                 self.kept.skipped += data[-1] - data[-2] + 1
 
-    def _fault(self, kind: str) -> None:
+    def fault(self, kind: str) -> None:
+        """A frame was not what it should be."""
         self.faults[kind] = self.faults.get(kind, 0) + 1

@@ -26,14 +26,17 @@ from netcode.play import SeatInfo
 
 LEAP_MAX = 256
 """A field of so many values may jump to any of them."""
-DECIDES_EVERY = 2
-"""The arena's bots look at every second frame only: quick enough for a player, half the work."""
+DECIDES_PER_S = 6
+"""At least so often the arena's bots look at a frame and decide: as quick as a player."""
 _MASK = (1 << 64) - 1
 _STRIDE = 0x9E3779B97F4A7C15
 
 
 class Brain(Protocol):
     """Decides for one seat."""
+
+    def looks(self, tick: int) -> bool:
+        """Whether it wants to see the frame of this tick."""
 
     def decide(self, frame: Frame | None) -> Mapping[str, int]:
         """The input fields that change now; `frame` is None for those who do not look."""
@@ -89,6 +92,10 @@ class RandomWalk:
         """For how many inputs nothing changes."""
         self.values = {field.name: field.low + (field.high - field.low) // 2 for field in inputs}
         """What it wanted last, by field."""
+
+    def looks(self, tick: int) -> bool:
+        """Never."""
+        return False
 
     def decide(self, frame: Frame | None = None) -> Mapping[str, int]:
         """One or two fields change when the pause is over; nothing does before."""
@@ -207,6 +214,7 @@ class ArenaBrain:
         self._dice = Dice(seed, player)
         self._seat = seat
         self._hz = tick_hz
+        self._every = max(2, tick_hz // DECIDES_PER_S)
         self._teams = options.get("teams", 0) > 0
         self._solid = walls.solid.tolist()
         self._width = walls.width
@@ -224,9 +232,13 @@ class ArenaBrain:
         self.errand = -1
         """The item that it is on its way to; -1: none yet."""
 
+    def looks(self, tick: int) -> bool:
+        """A few times a second, and not all seats at the same tick."""
+        return (tick + self._seat) % self._every == 0
+
     def decide(self, frame: Frame | None) -> Mapping[str, int]:
-        """Move, aim and fire for the next tick."""
-        if frame is None or (frame.tick + self._seat) % DECIDES_EVERY:
+        """Move, aim and fire for the next ticks."""
+        if frame is None or not self.looks(frame.tick):
             return {}
         xs, ys, states = frame.values("x"), frame.values("y"), frame.values("state")
         seat, tick = self._seat, frame.tick
@@ -399,16 +411,24 @@ _HEADINGS = {
 _LIVING = (lives.ALIVE, lives.PROTECTED)
 
 
-def inside_world(info: SeatInfo) -> Callable[[Frame], bool] | None:
-    """A test whether everybody in a frame is inside the game's world; None for a game whose world we do not know."""
-    fields = {field.name: field for field in info.layout.shared}
+def world_edges(info: SeatInfo) -> list[tuple[int, int, int]] | None:
+    """Which shared values must be within the game's world: (first, end, edge), of whole numbers from 0 to below the
+    edge; None for a game whose world we do not know."""
+    fields = info.layout.shared_at
     if info.game != rules.Arena.name or not {"x", "y"} <= fields.keys():
         return None
     units = maps.MAPS[info.options.get("map", 0)].size_units << UNIT_BITS
-    parts = [(f.start, f.start + f.count, units >> f.shift) for f in (fields["x"], fields["y"])]
+    return [(f.start, f.start + f.count, units >> f.shift) for f in (fields["x"], fields["y"])]
+
+
+def inside_world(info: SeatInfo) -> Callable[[Frame], bool] | None:
+    """A test whether everybody in a frame is inside the game's world; None for a game whose world we do not know."""
+    edges = world_edges(info)
+    if edges is None:
+        return None
 
     def inside(frame: Frame) -> bool:
         shared = frame.shared
-        return all(min(shared[start:end]) >= 0 and max(shared[start:end]) < edge for start, end, edge in parts)
+        return all(min(shared[start:end]) >= 0 and max(shared[start:end]) < edge for start, end, edge in edges)
 
     return inside

@@ -20,6 +20,7 @@ import numpy as np
 
 from bots.bot import SILENT_S, Bot
 from bots.rows import SENT_MAX, Rows
+from bots.views import FAULTS, OUTSIDE_WORLD, READ
 from netcode.columns import AHEAD_MAX, shifted
 from netcode.frame import ACKS_DTYPE, HAS_ACKS
 from netcode.frame import HEADER_DTYPE as FRAME_HEADER
@@ -48,8 +49,6 @@ class Rest:
     """Which datagrams: nothing was done with them."""
     frames: list[tuple[Bot, bytes, int]]
     """Frames whose datagrams were opened, and the sizes of those."""
-    views: list[tuple[Bot, bytes]]
-    """Usual frames that full players want to read; all else about them is done."""
 
 
 class Lean(Rows):
@@ -67,7 +66,7 @@ class Lean(Rows):
         known = rows >= 0
         if not usual.all():
             usual &= ~np.isin(rows, rows[known & ~usual])  # what is of one bot keeps its order
-        rest, odd = Rest(np.flatnonzero(~usual).tolist(), [], []), np.zeros(0, np.intp)
+        rest, odd = Rest(np.flatnonzero(~usual).tolist(), []), np.zeros(0, np.intp)
         usual_at = np.flatnonzero(usual)
         for part in self._rounds(rows[usual_at]):
             at = usual_at[part]
@@ -109,20 +108,16 @@ class Lean(Rows):
         strange = self._read(frames, rows, sizes, now)
         for place in np.flatnonzero(strange).tolist():
             rest.frames.append((self.bot(rows[place]), frames.string(place), int(sizes[place])))
-        for place in np.flatnonzero(self.full[rows] & ~strange).tolist():
-            rest.views.append((self.bot(rows[place]), frames.string(place)))
         found: np.ndarray = rows[strange]
         return found
 
-    def hear(self, rows: np.ndarray, frames: Packed, now: float) -> tuple[np.ndarray, list[tuple[Bot, bytes]]]:
-        """Take frames of different rows that came over their control connections. Returns which of them are not usual,
-        with which nothing was done, and what full players want to read."""
-        strange = self._read(frames, rows, frames.sizes + 1, now)
-        full = np.flatnonzero(self.full[rows] & ~strange).tolist()
-        return strange, [(self.bot(rows[place]), frames.string(place)) for place in full]
+    def hear(self, rows: np.ndarray, frames: Packed, now: float) -> np.ndarray:
+        """Take frames of different rows that came over their control connections; returns which of them are not usual,
+        with which nothing was done."""
+        return self._read(frames, rows, frames.sizes + 1, now)
 
     def _read(self, frames: Packed, rows: np.ndarray, sizes: np.ndarray, now: float) -> np.ndarray:
-        """Take the headers of frames of different rows; returns which of them are not usual and were left out."""
+        """Take frames of different rows; returns which of them are not usual and were left out."""
         lengths = frames.sizes
         heads = frames.data.take(frames.begins[:, None] + np.arange(_FRAME.itemsize), mode="clip").view(_FRAME)[:, 0]
         tells = (heads["flags"] & HAS_ACKS) != 0
@@ -135,7 +130,7 @@ class Lean(Rows):
         if strange.any():
             good = ~strange
             heads, tells, ahead, settled = heads[good], tells[good], ahead[good], settled[good]
-            rows, sizes, acknowledged = rows[good], sizes[good], acknowledged[good]
+            rows, sizes, acknowledged, frames = rows[good], sizes[good], acknowledged[good], frames[good]
         measured = self.start <= now < self.end
         self.acknowledged[rows] = acknowledged + settled
         depth, deep = heads["depth"], self.deep[rows]
@@ -152,7 +147,22 @@ class Lean(Rows):
         self.heard_at[rows] = now
         if tells.any():
             self._acknowledge(rows[tells], heads["ack"][tells], heads["ack_bits"][tells], now)
+        full = np.flatnonzero(self.full[rows])
+        if len(full):
+            begins = np.where(tells[full], _FRAME.itemsize, FRAME_HEADER.itemsize)
+            deltas = Packed(frames.data, frames.begins[full] + begins, frames.sizes[full] - begins)
+            self._see(rows[full], heads["age"][full].astype(np.int64), deltas)
         return strange
+
+    def _see(self, rows: np.ndarray, ages: np.ndarray, deltas: Packed) -> None:
+        """Have full players read and check what their newest frames show."""
+        assert self.views is not None
+        ticks = self.tick[rows]
+        found = self.views.read(self.slot[rows], ticks, ages, deltas)
+        read = (found == READ) | (found == OUTSIDE_WORLD)
+        self.baseline[rows[read]] = ticks[read]
+        for place in np.flatnonzero(found != READ).tolist():
+            self.bot(rows[place]).fault(FAULTS[found[place]])
 
     def _measure_inputs(self, rows: np.ndarray, acknowledged: np.ndarray, settled: np.ndarray, now: float) -> None:
         """So many inputs of each row, after those that were acknowledged already, are so now."""
@@ -238,7 +248,9 @@ class Lean(Rows):
         """Let a bot that sees its frames decide."""
         bot = self.bot(row)
         assert bot.play is not None
-        if changed := bot.brain.decide(bot.play.newest):
+        if not bot.brain.looks(int(self.baseline[row])):
+            return
+        if changed := bot.brain.decide(self.newest_frame(row)):
             bot.play.want(**changed)
             self.walks.packed[row] = np.frombuffer(bot.play.packed, np.uint8)
 

@@ -5,8 +5,8 @@
                                                              └── settle ──► PlayerSeries: its books are up to date
 
 A bot is in a row as long as all is as usual with it (`takes`): its path is proven, and the newest datagram was the
-newest frame. Meanwhile its objects stand still, but for what a full player sees and thinks: its decoder, newest frame
-and brain. What becomes of a row is in `bots.lean`.
+newest frame. Meanwhile its objects stand still, but for the brain of one that sees its frames. What becomes of a row is
+in `bots.lean`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 from bots.bot import Bot
 from bots.brain import RandomWalk, RandomWalks
 from bots.histogram import Histograms
+from bots.views import Views
 from netcode.acks import ACK_BITS, TIMES_MAX
-from netcode.frame import Frame
+from netcode.frame import NOTHING_SEEN, Frame
 from netcode.inputs import UNACKED_MAX
 from netcode.replay import WORDS
 from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, prefix
@@ -55,6 +56,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "epoch": ("u1", ()),
     "tick": ("i8", ()),
     "baseline": ("i8", ()),
+    "slot": ("i8", ()),
     "depth": ("u1", ()),
     "deep": ("i8", ()),
     "skipped_beat": ("?", ()),
@@ -104,8 +106,10 @@ class Rows:
     epoch: np.ndarray
     """Low byte."""
     tick: np.ndarray
-    """Of the newest frame, of the newest that a full player has read, and the depth that the newest frame told."""
+    """Of the newest frame, and, of a full player, of the newest that it could read and its slot in `views`; the depth
+    that the newest frame told."""
     baseline: np.ndarray
+    slot: np.ndarray
     depth: np.ndarray
     deep: np.ndarray
     """These two as in `Play`."""
@@ -137,6 +141,8 @@ class Rows:
         self.gaps, self.rtts = Histograms(), Histograms()
         self.walks: RandomWalks
         """What the players want."""
+        self.views: Views | None = None
+        """What full ones see."""
         self.inputs = np.zeros((0, UNACKED_MAX, 0), np.uint8)
         """Their unacknowledged inputs (sequence modulo 32)."""
         self.scratch = np.zeros(0, np.intp)
@@ -182,6 +188,7 @@ class Rows:
             and (bot.streamed or end.heard_at == bot.heard_at)
             and bot.heard_at == series.at
             and (not self.bots or self.walks.kind == (play.info.inputs, play.info.tick_hz))
+            and (not bot.full or self.views is None or self.views.takes(play.info))
         )
 
     def enter(self, bot: Bot) -> None:
@@ -215,6 +222,9 @@ class Rows:
         self.stream[row], self.epoch[row] = play.stream & 0xFF, play.frames.epoch & 0xFF
         self.tick[row] = self.baseline[row] = play.newest.tick
         self.depth[row] = play.newest.depth
+        if bot.full:
+            self.views = self.views or Views(play.info)
+            self.slot[row] = self.views.enter(play.frames)
         self.deep[row], self.skipped_beat[row] = play.deep, play.skipped_beat
         self.newest[row], self.acknowledged[row] = window.newest, window.acknowledged
         for seq, packed in enumerate(window.waiting, window.acknowledged + 1):
@@ -231,6 +241,7 @@ class Rows:
         bot = self.settle(row)
         play, end = bot.play, bot.end
         assert play is not None
+        play.newest = self.newest_frame(row)
         del self.row_of[end.connection]
         self.bots[row] = self.links[row] = None
         if self._nearby[end.connection % NEARBY] == row:
@@ -252,9 +263,11 @@ class Rows:
         end.asked_at, end.said_at = float(self.asked_at[row]), float(self.said_at[row])
         end.heard_up_at, end.unheard = float(self.heard_up_at[row]), bool(self.unheard[row])
         tick, last_seq, newest = int(self.tick[row]), int(self.acknowledged[row]), int(self.newest[row])
-        if not bot.full:
-            frames.newest_tick, frames.last_seq, frames.baseline = tick, last_seq, tick
-            play.newest = Frame(tick, last_seq, int(self.depth[row]), frames.epoch, None, frames.layout)
+        frames.newest_tick, frames.last_seq, frames.baseline = tick, last_seq, tick
+        if bot.full:
+            assert self.views is not None
+            frames.baseline = int(self.baseline[row])
+            self.views.leave(int(self.slot[row]), frames)
         play.deep, play.skipped_beat = int(self.deep[row]), bool(self.skipped_beat[row])
         waiting = range(last_seq + 1, newest + 1)
         play.window.restore(last_seq, [self.inputs[row, seq % UNACKED_MAX].tobytes() for seq in waiting])
@@ -262,6 +275,16 @@ class Rows:
             play.steering.made(seq, float(self.made_at[row, seq % UNACKED_MAX]))
         if isinstance(bot.brain, RandomWalk):
             play.want(**self.walks.leave(row, bot.brain))
+
+    def newest_frame(self, row: int) -> Frame:
+        """The newest frame; of a full player the newest that it could read."""
+        bot = self.bot(row)
+        assert bot.play is not None
+        frames, tick, views = bot.play.frames, int(self.tick[row]), (NOTHING_SEEN, NOTHING_SEEN)
+        if bot.full and self.views is not None:
+            tick = int(self.baseline[row])
+            views = self.views.at(int(self.slot[row]), tick)
+        return Frame(tick, int(self.acknowledged[row]), int(self.depth[row]), frames.epoch, None, frames.layout, *views)
 
     def settle(self, row: int) -> Bot:
         """Bring the series of a row's bot up to date; returns the bot."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import trio
@@ -33,12 +32,10 @@ class Streams:
     def __init__(
         self,
         lean: Lean,
-        read_later: Callable[[Callable[[], None]], None],
         odd: Callable[[Bot, bytes, float], None],
     ) -> None:
-        """`read_later` has full players read their frames when what has come is timed; `odd` has a bot take a packet by
-        itself."""
-        self._lean, self._read_later, self._odd = lean, read_later, odd
+        """`odd` has a bot take a packet by itself."""
+        self._lean, self._odd = lean, odd
         self._waiting: dict[Bot, bytes] = {}
         self._waiting_at = 0.0
 
@@ -59,7 +56,7 @@ class Streams:
             if not len(at):
                 break
             frames = Packed(packets.data, packets.begins + 1, packets.sizes - 1)
-            strange = self._hear(rows[at], frames, now)
+            strange = self._lean.hear(rows[at], frames, now)
             at, lengths = at[~strange], lengths[~strange]
             taken[at] += lengths
             at = at[taken[at] < sizes[at]]
@@ -83,16 +80,10 @@ class Streams:
             return
         waiting, self._waiting = self._waiting, {}
         rows = np.array([bot.row for bot in waiting], np.intp)
-        strange = self._hear(rows, packed([packet[1:] for packet in waiting.values()]), self._waiting_at)
+        strange = self._lean.hear(rows, packed([packet[1:] for packet in waiting.values()]), self._waiting_at)
         for (bot, packet), is_odd in zip(waiting.items(), strange.tolist(), strict=True):
             if is_odd:
                 self._odd(bot, packet, self._waiting_at)
-
-    def _hear(self, rows: np.ndarray, frames: Packed, now: float) -> np.ndarray:
-        strange, views = self._lean.hear(rows, frames, now)
-        for bot, frame in views:
-            self._read_later(partial(bot.read_view, frame))
-        return strange
 
     def send(self, rows: np.ndarray, now: float) -> None:
         """Have these rows, all different, say their inputs."""

@@ -20,7 +20,6 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import trio
@@ -72,7 +71,7 @@ class Swarm:
         self._slices = [_Slice() for _ in range(SLICES)]
         self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
-        self._streams = Streams(self.lean, self.read_later, self._hear_alone)
+        self._streams = Streams(self.lean, self._hear_alone)
         self.pool = LinkPool(self._streams.take)
         """Reads the control connections of all bots."""
         self._out = make_batch(SENT_AT_ONCE)
@@ -143,8 +142,6 @@ class Swarm:
         """What is not usual is done by the bot itself: it leaves its row, if it is in one."""
         self._streams.settle()
         if bot.row >= 0:
-            if bot.full:
-                self._read_now(len(self._unread))  # among them may be its own
             part = self._slice_of[bot]
             part.leave(bot.row)
             self.lean.release(bot.row)
@@ -229,8 +226,6 @@ class Swarm:
     def _take(self, came: Received, now: float) -> None:
         """Datagrams of all kinds of bots."""
         rest = self.lean.receive(came, now)
-        for bot, frame in rest.views:
-            self.read_later(partial(bot.read_view, frame))
         for bot, frame, size in rest.frames:
             self.take_back(bot)
             bot.end.heard_at = now

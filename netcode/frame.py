@@ -219,7 +219,8 @@ class FrameDecoder:
         """Tick of the newest frame that was read: what to acknowledge. -1: none yet."""
         self._decode = decode
         self._shared, self._own = delta_decoder(layout.shared), delta_decoder(layout.own)
-        self._kept: dict[int, tuple[array[int], array[int]]] = {}
+        self.kept: dict[int, tuple[array[int], array[int]]] = {}
+        """The views that the next frames may be against, by tick: shared, own."""
         self._zeros = array("q", [0] * layout.shared_width), array("q", [0] * layout.own_width)
 
     def receive(self, data: bytes) -> Frame | None:
@@ -240,7 +241,7 @@ class FrameDecoder:
             self.newest_tick = widen(tick_low, 16, self.newest_tick)
             self.last_seq = widen(seq_low, 16, self.last_seq)
             self.baseline = -1
-            self._kept.clear()
+            self.kept.clear()
         at, acks = HEADER.size, None
         if flags & HAS_ACKS:
             if len(data) < at + ACKS.size:
@@ -250,7 +251,7 @@ class FrameDecoder:
         last_seq = widen(seq_low, 16, self.last_seq)
         shared = own = NOTHING_SEEN
         if self._decode:
-            base = self._zeros if age == 0 else self._kept.get(tick - age)
+            base = self._zeros if age == 0 else self.kept.get(tick - age)
             if base is None:
                 return None
             shared, at = self._shared.decode(data, at, base[0])
@@ -262,6 +263,6 @@ class FrameDecoder:
         return Frame(tick, last_seq, depth, epoch, acks, self.layout, shared, own)
 
     def _keep(self, tick: int, shared: array[int], own: array[int]) -> None:
-        self._kept[tick] = (shared, own)
-        if len(self._kept) > BASELINES_MAX:
-            del self._kept[min(self._kept)]
+        self.kept[tick] = (shared, own)
+        if len(self.kept) > BASELINES_MAX:
+            del self.kept[min(self.kept)]

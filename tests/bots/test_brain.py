@@ -8,7 +8,7 @@ from array import array
 import numpy as np
 import pytest
 
-from bots.brain import ArenaBrain, Dice, RandomWalk, inside_world, make_brain
+from bots.brain import DECIDES_PER_S, ArenaBrain, Dice, RandomWalk, inside_world, make_brain
 from game.api import Input
 from game.arena import Arena, lives, maps, shots, weapons
 from game.view import ViewLayout, view_layout
@@ -55,6 +55,8 @@ def open_floor() -> tuple[int, int]:
     raise AssertionError("no such place")
 
 
+EVERY = INFO.tick_hz // DECIDES_PER_S
+"""Seat 0 looks at frames of so many ticks, and decides."""
 LONG = (64, 17 * 32 + 16)
 """The west end of the yard's open southern lane."""
 
@@ -113,7 +115,7 @@ def off(aim: int, from_angle: int = 0) -> int:
 def test_it_aims_and_fires_at_who_stands_in_sight() -> None:
     x, y = open_floor()
     brain = brain_of()
-    for tick in range(0, 20, 2):
+    for tick in range(0, 10 * EVERY, EVERY):
         wanted = brain.decide(frame(tick, [(x, y), (x + 150, y), (x, y), (x, y)], [1, 1, 0, 0]))
         assert abs(off(wanted["aim"])) <= ArenaBrain.WOBBLE + 1
         assert wanted["buttons"] == weapons.FIRE
@@ -133,8 +135,8 @@ def test_it_leads_a_target_that_moves_but_not_for_the_rail() -> None:
     for charges in (0, 1):
         brain = brain_of()
         own = {"charges": charges}
-        brain.decide(frame(0, [(x, y), (x + 240, y - 16), (x, y), (x, y)], [1, 1, 0, 0], own=own))
-        wanted = brain.decide(frame(2, [(x, y), (x + 240, y), (x, y), (x, y)], [1, 1, 0, 0], own=own))
+        brain.decide(frame(0, [(x, y), (x + 240, y - 8 * EVERY), (x, y), (x, y)], [1, 1, 0, 0], own=own))
+        wanted = brain.decide(frame(EVERY, [(x, y), (x + 240, y), (x, y), (x, y)], [1, 1, 0, 0], own=own))
         aims.append(off(wanted["aim"]))
     assert aims[0] > 2000
     assert abs(aims[1]) <= ArenaBrain.WOBBLE + 1
@@ -183,7 +185,7 @@ def test_it_fetches_what_it_needs(hp: int, charges: int, kinds: set[int]) -> Non
     brain = brain_of()
     x, y = int(WALLS.spawn_x[5]), int(WALLS.spawn_y[5])
     everything = [(1 << len(WALLS.item_kind)) - 1]
-    for tick in range(0, 600, 2):
+    for tick in range(0, 300 * EVERY, EVERY):
         place = (x >> 8, y >> 8)
         seen = frame(tick, [place] * 4, [1, 0, 0, 0], own={"charges": charges}, hp=[hp] * 4, pickups=everything)
         wanted = brain.decide(seen)
@@ -199,12 +201,12 @@ def test_it_fetches_what_it_needs(hp: int, charges: int, kinds: set[int]) -> Non
 
 def test_it_steps_aside_from_a_shot_that_comes_its_way() -> None:
     x, y = open_floor()
-    shot = shots.pack_shot(np.array([3], np.uint32), np.array([0], np.uint16), np.array([False]))
-    beam = shots.pack_shot(np.array([3], np.uint32), np.array([0], np.uint16), np.array([True]))
+    shot = shots.pack_shot(np.array([EVERY - 1], np.uint32), np.array([0], np.uint16), np.array([False]))
+    beam = shots.pack_shot(np.array([EVERY - 1], np.uint32), np.array([0], np.uint16), np.array([True]))
     places = [(x + 160, y - 4), (x, y), (x, y), (x, y)]  # it flies to the right and passes a little below seat 0
 
     def moves(word: int) -> set[tuple[int, int]]:
-        wanted = [brain_of(seed).decide(frame(4, places, [1, 2, 0, 0], shot=[0, word, 0, 0])) for seed in range(16)]
+        wanted = [brain_of(seed).decide(frame(EVERY, places, [1, 2, 0, 0], shot=[0, word, 0, 0])) for seed in range(16)]
         return {(one["move_x"], one["move_y"]) for one in wanted}
 
     assert (0, -1) in moves(int(shot[0]))

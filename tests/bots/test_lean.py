@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bots.bot import Bot
-from bots.brain import RandomWalk, RandomWalks, make_brain
+from bots.brain import RandomWalk, RandomWalks, inside_world, make_brain
 from bots.control import Control, Identity
 from bots.lean import gather
 from bots.rows import NEARBY
@@ -54,14 +54,14 @@ class Nobody:
         """No other node."""
 
 
-def view(tick: int, age: int) -> bytes:
+def view(tick: int, age: int, place: int = 900) -> bytes:
     """What an arena of people who wander about shows at this tick, against that of `age` ticks before (0: nothing)."""
     shared = np.zeros((2, LAYOUT.shared_width), np.int32)
     for row, at in enumerate((tick, tick - age)):
         for field in LAYOUT.shared:
             if field.name in {"x", "y"}:
                 shared[row, field.start : field.start + field.count] = (
-                    4000 + np.arange(field.count) * 37 + at * 11 % 500
+                    place + np.arange(field.count) * 37 + at * 11 % 200
                 )
     base = np.array([1 if age else -1])
     deltas = SHARED.encode(shared, np.array([0]), base), OWN.encode(np.zeros((2, OWN.width), np.int32), base * 0, base)
@@ -80,6 +80,7 @@ class Player:
         bot.play = Play(seated(**seat), decode=full)
         bot.play.interpolator, bot.play.steered = None, False
         bot.brain = make_brain(bot.play.info, 1, number, sees=full)
+        bot._inside = inside_world(bot.play.info) if full else None
         bot.address = number.to_bytes(16, "big")
         self.sealer = Sealer(KEY_DOWN, number, SERVER_TO_CLIENT)
         self.opener = Opener(KEY_UP, number, CLIENT_TO_SERVER)
