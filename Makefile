@@ -1,6 +1,7 @@
 # Everything sets itself up: a fresh clone with python3 (3.11 or newer, with venv) and make needs nothing else.
 #   make demo            three nodes, 40 bots, k kills a node         make demo ARGS="--players 200"
 #   make test            the test suite                               make test ARGS="tests/game -x"
+#   make test-long       the same, searching twenty times as much    make test-long ARGS="tests/netcode"
 #   make hostile         attackers on a real server (six minutes)     make hostile ARGS="--only half_open"
 # PYTHON=python3.12 picks another interpreter; mirrors and proxies: CONTRIBUTING.md.
 
@@ -9,7 +10,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := sh requirements/install.sh
 
-.PHONY: setup demo test hostile lint rules layout types format lock clean
+.PHONY: setup demo test test-long hostile lint rules layout types format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/run.stamp
@@ -19,6 +20,9 @@ demo: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m tests.run $(ARGS)
+
+test-long: .venv/dev.stamp
+	TEST_LONG=1 $(BIN)/python -m pytest -o faulthandler_timeout=900 $(ARGS)
 
 hostile: .venv/dev.stamp
 	$(BIN)/python -m tests.hostile $(ARGS)

@@ -20,8 +20,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.effort import examples
+
 settings.register_profile(
     "holdfast",
+    max_examples=examples(40),
     deadline=None,
     derandomize=False,
     print_blob=True,

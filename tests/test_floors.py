@@ -243,7 +243,7 @@ def sleeps(source: str, module: str) -> list[str]:
     return [
         f"{module}:{node.lineno} sleeps; wait for the event, or use the autojump clock"
         for node in ast.walk(syntax(source))
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep"
+        if isinstance(node, ast.Attribute) and node.attr == "sleep" and ast.unparse(node) == "time.sleep"
     ]
 
 

@@ -29,6 +29,7 @@ from netcode.play import Play
 from netcode.realtime import ClientEnd
 from netcode.received import Received
 from netcode.seal import CLIENT_TO_SERVER, SERVER_TO_CLIENT, DatagramType, Opener, Sealer
+from tests.effort import examples
 from tests.netcode.queue import parse_input_packet
 from tests.netcode.scripted import seated
 
@@ -289,7 +290,7 @@ FULL_ELSEWHERE = {**FULL, "game": "elsewhere"}
 
 
 @pytest.mark.parametrize("players", [LEAN, FULL, FULL_ELSEWHERE])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.tuples(*[EVENTS] * n), min_size=4, max_size=40)))
 def test_columns_do_what_each_bot_would(
     players: dict[str, Any], events: list[tuple[tuple[str, str, int, int, bool], ...]]

@@ -35,6 +35,7 @@ from game.commands import (
     encode_commands,
 )
 from game.rows import EMPTY
+from tests.effort import examples
 from tests.game.driver import CASES, GOLDEN, Case, cpu_features, hashes_alone, run, summary, tick_commands
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +171,7 @@ def records(batch: Batch, inputs: list[tuple[Any, ...]], commands: list[Command]
     return np.array(made, batch.input_record)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(ticks=st.lists(TICK, min_size=1, max_size=40), order=st.permutations(ROOMS), repeats=st.integers(1, 12))
 def test_random_commands_in_two_arrangements(
     ticks: list[tuple[list[Command], list[tuple[Any, ...]]]], order: list[str], repeats: int

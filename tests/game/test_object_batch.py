@@ -17,6 +17,7 @@ from game.commands import Act, Applied, Chat, Close, Command, Connect, Disconnec
 from game.errors import BadGame, GameError, StepOverran, UnknownRoom
 from game.object_batch import ObjectBatch
 from game.rows import EMPTY
+from tests.effort import examples
 from tests.game.games import Boom, Pile, act, acts, tick
 
 ROOMS = 12
@@ -373,4 +374,4 @@ class Rooms(RuleBasedStateMachine):
 
 
 TestRooms = Rooms.TestCase
-TestRooms.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRooms.settings = settings(max_examples=examples(25), stateful_step_count=30, deadline=None)

@@ -13,6 +13,7 @@ from game.base_batch import StepResult
 from game.commands import Join, Leave
 from game.object_batch import ObjectBatch
 from game.whiteboard import ACT_POINTS_MAX, BOARD_POINTS_MAX, STROKE_POINTS_MAX, STROKES_MAX, Whiteboard
+from tests.effort import examples
 from tests.game.games import acts, tick
 
 RED = "#ff0000"
@@ -155,7 +156,7 @@ ACT = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 1), ACT), max_size=12), max_size=12), st.integers(0, 11))
 def test_who_plays_along_by_the_events_sees_what_who_joins_sees(
     ticks: list[list[tuple[int, Any]]], moved_at: int

@@ -13,6 +13,7 @@ from game.view import Field
 from netcode.delta import DeltaDecoder, DeltaEncoder
 from netcode.errors import BadFrame
 from netcode.packed import packed
+from tests.effort import examples
 
 
 def layout(shapes: list[tuple[int, int, bool]]) -> tuple[Field, ...]:
@@ -142,7 +143,7 @@ def test_no_rows_and_no_fields() -> None:
     assert decoded((), b"rest", 0, []) == ([], 0)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(40))
 @given(SHAPES, st.integers(0, 2**32), st.data())
 def test_damaged_deltas_do_no_worse_than_bad_frame(
     shapes: list[tuple[int, int, bool]], seed: int, data: st.DataObject

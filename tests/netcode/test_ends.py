@@ -27,6 +27,7 @@ from netcode.seal import (
     Suite,
 )
 from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
+from tests.effort import examples
 from tests.netcode.ends import KEY_DOWN, KEY_UP, PATH_KEY, ack_of, prove
 
 HOME, AWAY = address_token(("10.0.0.1", 4000)), address_token(("10.0.0.2", 4000))
@@ -99,7 +100,7 @@ def test_inputs_of_many_are_opened_in_one_pass(suite: Suite) -> None:
     assert many.ends.drops == DropCounters()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.data())
 def test_a_batch_does_what_its_datagrams_do_one_by_one(data: st.DataObject) -> None:
     """Lost, doubled, overtaken, forged, cut, from elsewhere, of all types: in batches here, alone there."""
@@ -141,7 +142,7 @@ def test_a_batch_does_what_its_datagrams_do_one_by_one(data: st.DataObject) -> N
     assert batched.ends.drops == alone.ends.drops
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(0, 2**32))
 def test_each_datagram_is_taken_once_however_it_comes(leaps: list[int], seed: int) -> None:
     many, chance = Many.of(1), random.Random(seed)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from netcode.errors import BadFrame
 from netcode.frame import ACKS, BASELINES_MAX, HEADER, Frame, FrameDecoder
+from tests.effort import LONG, examples
 from tests.netcode.ends import BadLink, Watched, with_acks
 
 
@@ -23,7 +24,7 @@ def check(watched: Watched, room: str, seat: int, frame: Frame | None) -> Frame:
     return frame
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(20 if LONG else 2))
 @pytest.mark.parametrize("start", [0, 65_500, 2**31 - 20, 2**32 - 400])
 def test_over_a_bad_link_every_frame_is_the_truth(seed: int, start: int) -> None:
     watched = Watched({})
@@ -49,7 +50,7 @@ def test_over_a_bad_link_every_frame_is_the_truth(seed: int, start: int) -> None
     assert deltas > 600
 
 
-@hypothesis_settings(max_examples=25)
+@hypothesis_settings(max_examples=examples(10))
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=5, max_size=40))
 def test_rooms_come_and_go_and_a_former_rooms_frames_are_no_baseline(moves: list[tuple[int, bool]]) -> None:
     watched, count = Watched({"first": 1}), 0

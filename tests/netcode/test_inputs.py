@@ -22,6 +22,7 @@ from netcode.inputs import (
     InputWindow,
     check_input_packet,
 )
+from tests.effort import examples
 from tests.netcode.queue import OneQueue, parse_input_packet
 
 SIZE = 4
@@ -102,7 +103,7 @@ class Link(RuleBasedStateMachine):
 
 
 TestLink = Link.TestCase
-TestLink.settings = hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestLink.settings = hypothesis_settings(max_examples=examples(20), stateful_step_count=30, deadline=None)
 
 
 def test_a_long_game_over_a_bad_link_past_the_wrap() -> None:

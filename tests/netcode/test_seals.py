@@ -20,6 +20,7 @@ from netcode.seal import (
     prefix,
 )
 from netcode.seals import CompiledSeals, PortableSeals, Seals, make_seals
+from tests.effort import examples
 
 Kind = type[CompiledSeals] | type[PortableSeals]
 KINDS: list[Kind] = [PortableSeals] if compiled is None else [CompiledSeals, PortableSeals]
@@ -50,7 +51,7 @@ def heads(slots: np.ndarray, sequences: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suite", Suite)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(data=st.data())
 def test_many_are_as_one_by_one(kind: Kind, suite: Suite, data: st.DataObject) -> None:
     plain = data.draw(st.lists(st.binary(max_size=1173), min_size=1, max_size=8))

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from netcode.timesync import ROUND_TRIPS, TickClock
+from tests.effort import examples
 
 HZ = 20
 
@@ -35,7 +36,7 @@ def test_nothing_is_known_before_the_first_frame() -> None:
     assert clock.newest == -1
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.integers(0, 300), st.floats(0.0, 0.09)), min_size=1, max_size=80))
 def test_in_any_order_and_with_any_delay_no_frame_is_before_the_line(frames: list[tuple[int, float]]) -> None:
     clock = TickClock(HZ)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from profiles import model
 from profiles.model import Profile, ProfileNotFound, Standing
 from profiles.store import Store
+from tests.effort import examples
 from tests.profiles.helpers import login, result, secret
 
 _numbers = count(1)
@@ -132,7 +133,7 @@ def test_a_batch_that_fails_in_the_middle_leaves_nothing(store: Store, monkeypat
     assert store.apply([batch], 1.0) == [2]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.lists(  # groups of batches of (player, match); what is drawn twice is a repeat
         st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=6), max_size=3),

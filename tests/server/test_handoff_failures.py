@@ -30,9 +30,9 @@ FAULTS: dict[str, Callable[[Node, str], object]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("operation", ["snapshots.put", "rooms.replace", "rooms.get"])
 async def test_whatever_the_store_does_to_the_giver_the_room_has_one_owner(
-    operation: str, fault: str, world: MemoryWorld, make: Callable[[str], Node], autojump_clock: MockClock
+    operation: str, fault: str, world: MemoryWorld, slow: Callable[[str], Node], autojump_clock: MockClock
 ) -> None:
-    one, two = make("a"), make("b")
+    one, two = slow("a"), slow("b")
     async with living(one, two):
         room = await one.open()
         await trio.sleep(0.5)
@@ -54,9 +54,9 @@ async def test_whatever_the_store_does_to_the_giver_the_room_has_one_owner(
 @pytest.mark.parametrize("fault", ["busy", "lost", "unknown", "slow"])
 @pytest.mark.parametrize("operation", ["rooms.coming_to", "snapshots.newest", "rooms.replace", "rooms.get"])
 async def test_whatever_the_store_does_to_the_taker_the_room_goes_on(
-    operation: str, fault: str, world: MemoryWorld, make: Callable[[str], Node], autojump_clock: MockClock
+    operation: str, fault: str, world: MemoryWorld, slow: Callable[[str], Node], autojump_clock: MockClock
 ) -> None:
-    one, two = make("a"), make("b")
+    one, two = slow("a"), slow("b")
     async with living(one, two):
         room = await one.open()
         await trio.sleep(0.5)

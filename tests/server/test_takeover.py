@@ -19,10 +19,11 @@ from cluster.errors import ClusterError
 from cluster.memory import MemoryWorld
 from server import housekeeping, recovery
 from server.rooms import Room
+from tests.effort import LONG
 from tests.server.cluster_ends import Node, history, is_one_line
 from tests.server.games import Counter
 
-SEEDS = range(4)
+SEEDS = range(40 if LONG else 2)
 EVENTS = 12
 ROOMS = 4
 QUIET_S = 40.0

@@ -18,11 +18,14 @@ from cluster.errors import Damaged, StoreUnavailable, StoreUnusable
 from cluster.sqlite import SqliteStore
 from tests.cluster.helpers import append, member
 from tests.cluster.sqlite.child import record
+from tests.effort import every
 
 A = member("a").incarnation
 RECORDS = 12
 IN_FILE = 7
 """So many of them are in the file, the others in the log."""
+TAIL = 2048
+"""Bytes at the log's end that are hurt one by one."""
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +110,17 @@ async def test_the_journal_is_whole_to_begin_with(tmp_path: Path, reader: Reader
     assert await reader.outcome(tmp_path, file, b"") == "shorter", "both files matter"
 
 
-async def test_every_bit_flipped_in_the_logs_tail(tmp_path: Path, reader: Reader, journal: tuple[bytes, bytes]) -> None:
+async def test_bits_flipped_in_the_logs_tail(tmp_path: Path, reader: Reader, journal: tuple[bytes, bytes]) -> None:
     file, log = journal
-    found = await outcomes(reader, tmp_path, [(o, file, flipped(log, o)) for o in range(len(log) - 2048, len(log))])
+    offsets = range(len(log) - TAIL, len(log), every(3))
+    found = await outcomes(reader, tmp_path, [(o, file, flipped(log, o)) for o in offsets])
     assert not found["whole"], "the log's checksums miss nothing"
 
 
-async def test_the_log_cut_at_every_byte_of_its_tail(
-    tmp_path: Path, reader: Reader, journal: tuple[bytes, bytes]
-) -> None:
+async def test_the_log_cut_in_its_tail(tmp_path: Path, reader: Reader, journal: tuple[bytes, bytes]) -> None:
     file, log = journal
-    found = await outcomes(reader, tmp_path, [(o, file, log[:o]) for o in range(len(log) - 2048, len(log))])
+    offsets = range(len(log) - TAIL, len(log), every(3))
+    found = await outcomes(reader, tmp_path, [(o, file, log[:o]) for o in offsets])
     assert not found["whole"]
 
 
@@ -125,8 +128,8 @@ async def test_bits_flipped_all_over_the_log_and_the_file(
     tmp_path: Path, reader: Reader, journal: tuple[bytes, bytes]
 ) -> None:
     file, log = journal
-    await outcomes(reader, tmp_path, [(o, file, flipped(log, o)) for o in range(0, len(log), 97)])
-    found = await outcomes(reader, tmp_path, [(o, flipped(file, o), log) for o in range(0, len(file), 19)])
+    await outcomes(reader, tmp_path, [(o, file, flipped(log, o)) for o in range(0, len(log), every(293))])
+    found = await outcomes(reader, tmp_path, [(o, flipped(file, o), log) for o in range(0, len(file), every(53))])
     assert found["refused"]
 
 
@@ -139,8 +142,8 @@ async def test_the_file_alone_flipped_everywhere(tmp_path: Path, reader: Reader,
             await append(store, A, position, data)
     file = (folder / "journals" / f"{A}.db").read_bytes()
     shutil.rmtree(folder)
-    found = await outcomes(reader, tmp_path, [(o, flipped(file, o), b"") for o in range(0, len(file), 11)])
+    found = await outcomes(reader, tmp_path, [(o, flipped(file, o), b"") for o in range(0, len(file), every(31))])
     assert not found["shorter"], "a file that is whole but for a bit never passes for a shorter one"
-    cut = await outcomes(reader, tmp_path, [(o, file[:o], b"") for o in range(0, len(file), 97)])
+    cut = await outcomes(reader, tmp_path, [(o, file[:o], b"") for o in range(0, len(file), every(293))])
     assert not cut["shorter"]
     assert not cut["whole"]

@@ -14,6 +14,7 @@ from game.arena.movement import HALF, SPEED_UNITS_S, Pace, move
 from game.fixed import UNIT
 from game.view import Viewer, view_layout
 from netcode.frame import Frame
+from tests.effort import examples
 from tests.game.arena.field import Field
 
 RATES = (10, 20, 30, 33, 60, 64, 128)
@@ -76,7 +77,7 @@ def test_a_wall_is_touched_and_not_entered(tick_hz: int, move_x: int, move_y: in
 STEPS = st.lists(st.tuples(st.integers(-1, 1), st.integers(-1, 1), st.integers(1, 12)), min_size=1, max_size=12)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(30))
 @given(which=st.sampled_from(MAPS), tick_hz=st.sampled_from(RATES), spawn=st.integers(0, 19), steps=STEPS)
 def test_no_walk_leads_into_a_wall(which, tick_hz, spawn, steps) -> None:  # type: ignore[no-untyped-def]
     pace = Pace.at(tick_hz)
@@ -91,7 +92,7 @@ def test_no_walk_leads_into_a_wall(which, tick_hz, spawn, steps) -> None:  # typ
             assert not which.solid[corners_y * which.width + corners_x].any()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(30))
 @given(
     tick_hz=st.sampled_from(RATES),
     number=st.integers(0, len(MAPS) - 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from schemathesis.generation import GenerationMode
 from server.http import app
 from server.http.openapi import describe
 from server.http.routes import TABLE, Access
+from tests.effort import examples
 from tests.server.http.asking import serving_web
-from tests.server.processes import serving
+from tests.server.processes import Server, serving
 
-EXAMPLES = 12
+EXAMPLES = examples(6)
 """Requests of each operation and kind, good and bad ones."""
 assert app.ENTERED, "the table is filled by these files"
 
@@ -43,25 +45,32 @@ async def test_it_is_told_to_everybody(tmp_path: Path) -> None:
         assert (await web.get("/api/v1/openapi.json", token=None)).told == describe()
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server, and the operator's token."""
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, folder / "data", "node") as (server,):
+        yield server, (folder / "data" / "http.token").read_text().strip()
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["good", "bad"])
-def test_requests_made_of_it_are_answered_as_it_says(tmp_path: Path, mode: GenerationMode) -> None:
-    with serving(tmp_path, tmp_path / "data", "node") as (server,):
-        token = (tmp_path / "data" / "http.token").read_text().strip()
-        base = f"http://127.0.0.1:{server.started['http_port']}"
-        schema: Any = schemathesis.openapi.from_dict(describe(), config=SchemathesisConfig())
-        called = 0
-        for found in schema.get_all_operations():
-            operation = found.ok()
-            try:
-                cases = operation.as_strategy(generation_mode=mode)
-                call_all(cases, base, token)
-                called += 1
-            except (hypothesis.errors.Unsatisfiable, hypothesis.errors.InvalidArgument):
-                assert mode is GenerationMode.NEGATIVE, f"{operation.label}: nothing can be made of it"
-        assert called >= (len(TABLE) if mode is GenerationMode.POSITIVE else 8)
-        assert not server.said("http_request_failed")
-        assert not server.said("http_connection_failed")
-        assert server.process.poll() is None
+def test_requests_made_of_it_are_answered_as_it_says(served: tuple[Server, str], mode: GenerationMode) -> None:
+    server, token = served
+    base = f"http://127.0.0.1:{server.started['http_port']}"
+    schema: Any = schemathesis.openapi.from_dict(describe(), config=SchemathesisConfig())
+    called = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        try:
+            cases = operation.as_strategy(generation_mode=mode)
+            call_all(cases, base, token)
+            called += 1
+        except (hypothesis.errors.Unsatisfiable, hypothesis.errors.InvalidArgument):
+            assert mode is GenerationMode.NEGATIVE, f"{operation.label}: nothing can be made of it"
+    assert called >= (len(TABLE) if mode is GenerationMode.POSITIVE else 8)
+    assert not server.said("http_request_failed")
+    assert not server.said("http_connection_failed")
+    assert server.process.poll() is None
 
 
 def call_all(cases: st.SearchStrategy[Any], base: str, token: str) -> None:
