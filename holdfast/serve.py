@@ -56,7 +56,8 @@ def serve(settings: Settings) -> int:
 
 def _run(main: Any, *arguments: Any) -> int:
     from server.listeners import CannotListen
-    from server.node import NodeFenced, StartFailed
+    from server.node import NodeFenced
+    from server.start import StartFailed
 
     failed, code = "", 0
     sys.setswitchinterval(SWITCH_S)
@@ -149,7 +150,7 @@ async def _supervise(settings: Settings) -> None:
     import structlog
 
     from server.listeners import front_socket, resolve
-    from server.node import StartFailed
+    from server.start import StartFailed
     from server.supervisor import Supervisor
 
     log = structlog.get_logger("holdfast.supervisor")

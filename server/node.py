@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -22,13 +21,10 @@ import trio
 from cluster.codec import Snapshot
 from cluster.errors import ClusterError, JournalFenced, StoreUnusable
 from cluster.journal import Journal, JournalWriter, NoJournal
-from cluster.memory import MemoryWorld
 from cluster.model import Member, RoomEntry, new_incarnation
-from cluster.sqlite import SqliteStore
 from cluster.store import Store
 from cluster.tickets import Tickets
 from game.api import Game, RowGame
-from netcode.certificate import CertificateUnusable, development_certificate, server_context
 from netcode.origin import UpgradePolicy
 from netcode.packed import compiled
 from netcode.session import SessionTable
@@ -44,7 +40,7 @@ from server.http.site import Site
 from server.http.token import BadToken, Token, load_token
 from server.keys import BadKeys, Keys, load_keys
 from server.limits import Limits
-from server.listeners import CannotListen, HttpListeners, Listeners, bind, bind_http
+from server.listeners import CannotListen, HttpListeners, Listeners, bind
 from server.lobby import Lobby
 from server.memory import collect_garbage
 from server.metrics import Metrics
@@ -58,6 +54,7 @@ from server.row_stage import RowStage
 from server.settings import Settings
 from server.snapshots import Snapshots
 from server.stage import Stage
+from server.start import StartFailed, http_listeners, open_store, tls_context
 from server.tenure import Tenure
 from server.timeline import Timeline
 from server.watchdog import Watchdog
@@ -66,10 +63,6 @@ from server.watchers import Watchers
 DRAIN_S = 5.0
 
 log = structlog.get_logger("holdfast.node")
-
-
-class StartFailed(Exception):
-    """The node cannot start; the message is one line with the remedy."""
 
 
 class NodeFenced(Exception):
@@ -137,9 +130,9 @@ async def run_node(
     try:
         with (
             bind(settings.host, settings.port, identity.front_port) as listeners,
-            _bind_http(settings, identity) as http,
+            http_listeners(settings, identity.http_port) as http,
         ):
-            tls, keys = _tls(settings), load_keys(settings.data)
+            tls, keys = tls_context(settings), load_keys(settings.data)
             async with (
                 Profiles.open(settings.data / "profiles.db") as profiles,
                 open_store(settings, keys) as store,
@@ -406,43 +399,8 @@ class _Node:
         return [room for host in self.hosts.values() for room in host.rooms.by_id.values()]
 
 
-@contextlib.contextmanager
-def _bind_http(settings: Settings, identity: Identity) -> Iterator[HttpListeners | None]:
-    if settings.http_port < 0:
-        yield None
-        return
-    import server.http.serve  # noqa: F401 - a quarter of a second, before there are ticks that would wait for it
-
-    with bind_http(settings.host, settings.http_port, identity.http_port) as http:
-        yield http
-
-
-@contextlib.asynccontextmanager
-async def open_store(settings: Settings, keys: Keys) -> AsyncIterator[Store]:
-    """What the nodes of a data folder share; with the journal off, what a single node keeps for itself."""
-    if settings.journal == "off":
-        yield MemoryWorld().store()
-        return
-    async with SqliteStore.open(settings.data / "cluster", settings.journal, keys.cipher) as store:
-        yield store
-
-
 def stage_maker(game: Game, watchdog: Watchdog) -> Callable[[Any], Stage]:
     """What makes the stages of a game's tier."""
     if isinstance(game, RowGame):
         return RowStage
     return lambda variant: ObjectStage(variant, watchdog.for_game(variant.name))
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    data: Path = settings.data
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        if settings.tls_cert is None or settings.tls_key is None:
-            return server_context(*development_certificate(data))
-        return server_context(settings.tls_cert, settings.tls_key)
-    except CertificateUnusable as error:
-        raise StartFailed(str(error)) from error
-    except OSError as error:
-        why = error.strerror or error
-        raise StartFailed(f"cannot use the data folder {data}: {why}; choose another with --data") from error

@@ -22,8 +22,9 @@ from cluster.codec import decode_record, decode_snapshot, encode_snapshot
 from cluster.sqlite import SqliteStore
 from cluster.store import SNAPSHOTS_KEPT
 from netcode.client import SavedSession, SeatedRoom, connect
-from server.node import PlayedGame, StartFailed, run_node
+from server.node import PlayedGame, run_node
 from server.settings import Settings
+from server.start import StartFailed
 from tests.server.books import Player, player
 from tests.server.disks import filled, small_disk
 from tests.server.games import Counter

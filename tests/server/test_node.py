@@ -15,8 +15,9 @@ from netcode.errors import ErrorCode, ProtocolError, RemoteError
 from netcode.seal import DatagramType
 from netcode.server_end import Channel
 from profiles import MatchResult, Profiles
-from server.node import PlayedGame, StartFailed, run_node
+from server.node import PlayedGame, run_node
 from server.settings import Settings
+from server.start import StartFailed
 from tests.server.games import Counter, Fragile, Large
 from tests.server.helpers import (
     frame_when,
