@@ -26,6 +26,7 @@ from netcode.realtime import ClientEnd
 from netcode.seal import DatagramType
 from netcode.streams import Pieces
 from netcode.weblink import WebSocketLink
+from tests.effort import examples
 from tests.netcode.queue import InputPacket, parse_input_packet
 from tests.netcode.scripted import INPUT_BYTES, seated
 from tests.netcode.test_streams import read
@@ -242,7 +243,7 @@ async def play(ticks: Sequence[Sequence[tuple[str, int, int]]], clock: MockClock
     return one_by_one, columns, taken
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(1, MANY + 2).flatmap(lambda n: st.lists(st.tuples(*[SAID] * n), min_size=4, max_size=30)))
 def test_columns_do_what_each_bot_would(ticks: list[tuple[tuple[str, int, int], ...]]) -> None:
     async def main() -> None:
