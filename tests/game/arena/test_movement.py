@@ -3,6 +3,8 @@ it."""
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,7 +112,7 @@ def test_the_client_predicts_what_the_server_does(
 
     def seen() -> dict[str, int]:
         shared, mine = viewer.shared(field.rows)[0].tolist(), viewer.own(field.rows)[0, 0].tolist()
-        frame = Frame(0, 0, 0, 0, None, layout, shared, mine)
+        frame = Frame(0, 0, 0, 0, None, layout, array("q", shared), array("q", mine))
         names = [part.name for part in layout.shared if part.per == "seat"] + ["vx", "vy"]
         return {name: frame.mine(name, 0) for name in names}
 
