@@ -4,10 +4,10 @@ pass, and so are a tick's frames sealed.
     datagram ─► connection id ─► slot ─► usual? ─┬─► window, seal, budget, books: all of a batch at once ─► input packet
                                                  └─► whatever else: `netcode.server_end`, one by one
 
-*Usual* is an input packet from the proven path, newer than all before it, and the only one of its end in the batch:
-nearly everything. The low SLOT_BITS of a
-connection id are its slot, the others are chance, so finding an end is one look into a column. A slot is given again
-under another id. Nothing here does I/O or reads a clock: `now` is in seconds, monotonic.
+*Usual* is an input packet from the proven path, newer than all before it: nearly everything. Of an end that has several
+in a batch, as all have after the server was late, they are opened in several passes. The low SLOT_BITS of a connection
+id are its slot, the others are chance, so finding an end is one look into a column. A slot is given again under another
+id. Nothing here does I/O or reads a clock: `now` is in seconds, monotonic.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ ACKS_EVERY = 8
 ACKS_EVERY_S = 0.45
 """At less than 18 Hz into more of them, or a client would notice too late that its inputs do not get through."""
 
+PASSES_MAX = 8
+"""So many usual datagrams of each end are opened together with others'."""
 OTHERS_MAX = 32
 """Of so many datagrams of a batch that are not usual each is opened by itself; of more only those that are worth it."""
 
@@ -190,18 +192,28 @@ class ServerEnds:
         known = (self.connection[slots] == ids) & (sizes >= OVERHEAD)
         self.drops.unknown += len(sizes) - int(np.count_nonzero(known))
         low = data[:, SEQUENCE_AT:HEADER_SIZE].copy().view("<u2")[:, 0]
-        ahead = (low - self.highest[slots]) & 0xFFFF
-        usual = known & (data[:, 0] == _INPUT_FIRST) & (sizes <= PAYLOAD_MAX) & (ahead > 0) & (ahead <= AHEAD_MAX)
+        usual = known & (data[:, 0] == _INPUT_FIRST) & (sizes <= PAYLOAD_MAX)
         usual &= (self.path_bytes[slots] == 4 * came.words.shape[1]) & (
             self.path[slots, : came.words.shape[1]] == came.words
         ).all(axis=1)
-        at = np.flatnonzero(known)
-        usual[at] &= self.alone(slots[at])
-        at = np.flatnonzero(usual)
-        opened = Opened([], [])
-        if len(at):
-            self._open_usual(came, at, slots[at], ahead[at], now, opened)
-        others = np.flatnonzero(known & ~usual)
+        at, odd = np.flatnonzero(usual), np.flatnonzero(known & ~usual)
+        opened, apart = Opened([], []), [odd]
+        for _ in range(PASSES_MAX):
+            if len(odd):  # what else their ends have sent is opened in its order, too
+                theirs = np.isin(slots[at], slots[odd])
+                apart.append(at[theirs])
+                at = at[~theirs]
+            if not len(at):
+                break
+            first = self.firsts(slots[at])
+            some, at = at[first], at[~first]
+            ahead = (low[some] - self.highest[slots[some]]) & 0xFFFF
+            new = (ahead > 0) & (ahead <= AHEAD_MAX)
+            odd = some[~new]
+            apart.append(odd)
+            if new.any():
+                self._open_usual(came, some[new], slots[some[new]], ahead[new], now, opened)
+        others = np.sort(np.concatenate([*apart, at]))
         if len(others) > OTHERS_MAX:
             others = self._worth_it(came, others, slots[others], low[others])
         for index in others.tolist():
@@ -271,10 +283,15 @@ class ServerEnds:
         """Which of these are there once."""
         numbers, scratch = np.arange(len(slots)), self._scratch
         scratch[slots] = numbers
-        last = scratch[slots] == numbers
-        scratch[slots[::-1]] = numbers[::-1]
-        alone: np.ndarray = last & (scratch[slots] == numbers)
+        alone: np.ndarray = (scratch[slots] == numbers) & self.firsts(slots)
         return alone
+
+    def firsts(self, slots: np.ndarray) -> np.ndarray:
+        """Which of these are there for the first time."""
+        numbers, scratch = np.arange(len(slots)), self._scratch
+        scratch[slots[::-1]] = numbers[::-1]
+        first: np.ndarray = scratch[slots] == numbers
+        return first
 
     def _open_usual(
         self, came: Received, at: np.ndarray, slots: np.ndarray, ahead: np.ndarray, now: float, opened: Opened

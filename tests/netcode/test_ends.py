@@ -100,6 +100,23 @@ def test_inputs_of_many_are_opened_in_one_pass(suite: Suite) -> None:
     assert many.ends.drops == DropCounters()
 
 
+def test_what_has_piled_up_of_many_is_opened_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was late finds several inputs of everybody: were each opened by itself, it would be later still."""
+    many = Many.of(50)
+    sent = [
+        (client.seal_input(b"input %d" % number, 1.0), many.addresses[n])
+        for number in range(4)
+        for n, client in enumerate(many.clients)
+    ]
+    monkeypatch.setattr(ServerEnd, "receive", None)
+    opened = many.ends.receive(came(*sent), 1.0)
+    of_each: dict[int, list[bytes]] = {}
+    for slot, packet in heard(opened):
+        of_each.setdefault(slot, []).append(packet)
+    assert list(of_each.values()) == [[b"input %d" % number for number in range(4)]] * 50
+    assert many.ends.drops == DropCounters()
+
+
 @settings(max_examples=examples(25), deadline=None)
 @given(st.data())
 def test_a_batch_does_what_its_datagrams_do_one_by_one(data: st.DataObject) -> None:
