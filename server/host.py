@@ -128,7 +128,7 @@ class Host:
             missed = int((now - deadline) / tick_s)
             if missed > CATCH_UP_MAX:
                 self._metrics.ticks_skipped += missed
-                self._metrics.lateness.append((now, now - deadline))
+                self._metrics.lateness.add(now, now - deadline)
                 log.warning("ticks_skipped", ticks=missed, late_ms=round((now - deadline) * 1000))
                 slot += missed * len(phases)
                 continue

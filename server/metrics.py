@@ -6,11 +6,10 @@ import math
 import os
 import time
 from bisect import bisect_left
-from collections import deque
-from itertools import takewhile
 from typing import Any
 
 import attrs
+import numpy as np
 
 from netcode.seal import DropCounters
 from server.limits import LimitCounters
@@ -23,6 +22,29 @@ TICK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 TICKS_KEPT = 1024
 
 
+class Recent:
+    """The last values of a series and when they were, in memory that is all taken at the start: a node does not grow
+    while it fills."""
+
+    def __init__(self, kept: int) -> None:
+        self._when, self._values = np.full(kept, -np.inf), np.full(kept, 0.0)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return min(self._count, len(self._when))
+
+    def add(self, now: float, value: float) -> None:
+        """One more; the oldest is forgotten."""
+        at = self._count % len(self._when)
+        self._when[at], self._values[at] = now, value
+        self._count += 1
+
+    def since(self, when: float) -> list[float]:
+        """Those since then, smallest first."""
+        found: list[float] = np.sort(self._values[self._when >= when]).tolist()
+        return found
+
+
 @attrs.define
 class PhaseFigures:
     """The ticks of one phase of a game."""
@@ -31,18 +53,18 @@ class PhaseFigures:
     """How many took at most as long as each of TICK_BUCKETS_S says (and longer than the one before); the last: longer
     than all."""
     busy_s: float = 0.0
-    recent: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=TICKS_KEPT))
-    """(when, seconds) of the last ones."""
+    recent: Recent = attrs.field(factory=lambda: Recent(TICKS_KEPT))
+    """Seconds of the last ones."""
 
     def took(self, now: float, took_s: float) -> None:
         """One more."""
         self.counts[bisect_left(TICK_BUCKETS_S, took_s)] += 1
         self.busy_s += took_s
-        self.recent.append((now, took_s))
+        self.recent.add(now, took_s)
 
     def since(self, when: float) -> list[float]:
         """Seconds of each tick since then, shortest first."""
-        return sorted(took_s for _, took_s in takewhile(lambda one: one[0] >= when, reversed(self.recent)))
+        return self.recent.since(when)
 
 
 @attrs.define
@@ -76,8 +98,8 @@ class Metrics:
     results_retried: int = 0
     drops: DropCounters = attrs.field(factory=DropCounters)
     limits: LimitCounters = attrs.field(factory=LimitCounters)
-    lateness: deque[tuple[float, float]] = attrs.field(factory=lambda: deque(maxlen=LATENESS_KEPT))
-    """(when, seconds late) of every tick's start."""
+    lateness: Recent = attrs.field(factory=lambda: Recent(LATENESS_KEPT))
+    """Seconds that every tick started late."""
     phases: dict[tuple[str, int], PhaseFigures] = attrs.field(factory=dict)
     """By game and phase of its tick."""
     load_since: tuple[float, float] = (0.0, 0.0)
@@ -86,7 +108,7 @@ class Metrics:
     def tick_started(self, now: float, late_s: float) -> None:
         """A tick starts `late_s` behind its deadline."""
         self.ticks += 1
-        self.lateness.append((now, late_s))
+        self.lateness.add(now, late_s)
 
     def tick_took(self, game: str, phase: int, now: float, took_s: float) -> None:
         """The rooms of one phase of a game have made a tick."""
@@ -97,8 +119,7 @@ class Metrics:
 
     def late(self, now: float, window_s: float) -> list[float]:
         """How late ticks started over the last `window_s`, in seconds, in order."""
-        since = now - window_s
-        return sorted(late_s for _, late_s in takewhile(lambda one: one[0] >= since, reversed(self.lateness)))
+        return self.lateness.since(now - window_s)
 
     def load(self, now: float) -> float:
         """Share of the time since the last call that was spent in ticks, 0 to 1."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgpack
 import pytest
 
@@ -30,6 +32,20 @@ def test_lateness_is_of_the_window_and_bounded() -> None:
     assert metrics.figures(1000.0, 9.0)["tick_lateness_ms"] == {"p50": 0.0, "p99": 0.0, "max": 0.0}
     for _ in range(LATENESS_KEPT):
         metrics.tick_started(200.0, 0.0)
+    assert len(metrics.lateness) == LATENESS_KEPT
+
+
+def test_what_is_remembered_of_ticks_takes_its_memory_at_the_start() -> None:
+    metrics = Metrics()
+    metrics.tick_took("counter", 0, 0.0, 0.001)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(LATENESS_KEPT):
+        metrics.tick_started(float(number), 0.001)
+        metrics.tick_took("counter", 0, float(number), 0.001)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 4096
     assert len(metrics.lateness) == LATENESS_KEPT
 
 
