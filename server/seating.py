@@ -137,7 +137,8 @@ class Seating:
         for vacated in result.vacated:
             self._vacate(stage, vacated, outcome)
         for seated in result.seated:
-            self._seat(stage, seated, outcome)
+            if seated.room not in result.closed:  # else: told with everybody who waits for it
+                self._seat(stage, seated, outcome)
 
     def evict(self, stage: Stage, room: str, refusal: ProtocolError, outcome: Outcome) -> None:
         """A room ends: everybody in it, and everybody who waits for it, is told."""

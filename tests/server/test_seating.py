@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from game.commands import Close
 from game.ledger import EVENTS_KEPT
 from game.rows import CONNECTED, EMPTY, HELD
 from netcode import messages
@@ -221,6 +222,18 @@ async def test_a_room_that_fails_leaves_who_is_away_without_a_seat(tmp_path: Pat
     assert (table.session.seat, table.session.joining) == (None, "")
     assert len(outcome.farewells) == 1
     assert table.rig.host.seating._waiting == {}
+
+
+async def test_who_joins_a_room_that_ends_with_the_same_tick_is_told(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    room = rig.open()
+    session, link = rig.session(1)
+    rig.join(session, room, ref=5)
+    rig.host.rooms.by_id[room].stage.pending.append(Close(room))
+    rig.tick()
+    (error,) = link.heard(messages.Error)
+    assert (error.code, error.ref) == (ErrorCode.ROOM_CLOSED.number, 5)
+    assert (session.seat, session.joining, rig.host.seating._waiting) == (None, "", {})
 
 
 async def test_a_leaver_who_loses_the_connection_has_left(table: Table) -> None:
