@@ -5,8 +5,9 @@
 
 A bucket is kept as the time at which it will be full again (the generic cell rate algorithm, ITU-T I.371): never more
 than `burst + rate · t` tokens leave it in any t seconds, and one whose time has passed is full, so that it need not be
-remembered at all. That is what keeps a million spoofed addresses cheap: `Buckets` remembers at most `keys_max` that are
-not full, and *when all of those are busy, newcomers share one overflow bucket*: known addresses are not affected.
+remembered at all. That is what keeps a million spoofed addresses cheap: `Buckets` forgets full ones as newcomers come,
+remembers at most `keys_max`, and *when all of those are busy, newcomers share one overflow bucket*: known addresses are
+not affected.
 
 Nothing here reads a clock: `now` is in seconds, monotonic.
 """
@@ -23,6 +24,8 @@ KEYS_MAX = 16_384
 """Addresses that one table of buckets remembers: some 2 MB."""
 OVERFLOW = 16
 """All newcomers to a table full of busy addresses have together what so many addresses have."""
+FORGOTTEN = 2
+"""Full buckets, of those not used for longest, that each newcomer has forgotten: more than come."""
 LOOKED_AT = 8
 """Entries that making room looks at: a take costs the same whatever the table holds."""
 
@@ -109,6 +112,11 @@ class Buckets:
     def _make_room(self, now: float) -> bool:
         """Forget full buckets among the least recently used; whether there is room for one more then."""
         full_at = self._full_at
+        for _ in range(FORGOTTEN):
+            oldest = next(iter(full_at), None)
+            if oldest is None or full_at[oldest] > now:
+                break
+            del full_at[oldest]
         if len(full_at) < self._keys_max:
             return True
         for _ in range(min(LOOKED_AT, len(full_at))):

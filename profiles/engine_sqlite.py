@@ -21,6 +21,8 @@ from profiles.model import ProfileStoreBusy, ProfileStoreError
 from profiles.tables import SCHEMA, VERSION_TABLE
 
 BUSY_MS = 5000
+STATEMENTS_KEPT = 16
+"""Prepared ones. Those with many values have as many texts as there may be values, and take some 10 kB each."""
 _RETRY_S = 0.01
 
 _PROBLEMS = {
@@ -69,7 +71,11 @@ def open_engine(path: Path) -> sa.Engine:
         pool_size=1,
         max_overflow=0,
         # One call at a time, but in whichever thread Trio has at hand.
-        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
+        connect_args={
+            "check_same_thread": False,
+            "timeout": BUSY_MS / 1000,
+            "cached_statements": STATEMENTS_KEPT,
+        },
     )
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", _on_begin)

@@ -13,6 +13,7 @@ is safe. All of it can be done again: what fails is tried at the next turn.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 
@@ -35,6 +36,8 @@ CLEAN_EVERY_S = 5.0
 REMOVE_AFTER_S = 30.0
 """After we have seen a seal: its journal stays while somebody may still be giving the dead one a room."""
 LEFT_MAX = 4096
+LEFT_S = 60.0
+"""So long after a room's row went nobody acts on what he has read of it."""
 PLAYERS_ROWS_MAX = 64
 """Rows that are written in one turn because their numbers of players are off by a quarter or more."""
 WELL_TICKS = 16
@@ -51,9 +54,9 @@ class Housekeeping:
     ) -> None:
         self._keep_journals = keep_journals
         self.pruned_through = 0
-        self.left: dict[tuple[str, int], None] = {}
-        """The last LEFT_MAX rooms that have ended here, with their epochs: until that is stored, their rows look like a
-        recovery that was broken off."""
+        self.left: dict[tuple[str, int], float] = {}
+        """The last LEFT_MAX rooms that have ended here, with their epochs, and when their rows went (`math.inf`: not
+        yet): until that is stored, their rows look like a recovery that was broken off."""
         self._store = store
         self._tenure = tenure
         self._journal = journal
@@ -79,7 +82,7 @@ class Housekeeping:
 
     def ends(self, entry: RoomEntry) -> None:
         """A room has made its last tick, which is not stored yet."""
-        self.left[entry.room, entry.epoch] = None
+        self.left[entry.room, entry.epoch] = math.inf
         if len(self.left) > LEFT_MAX:
             del self.left[next(iter(self.left))]
 
@@ -116,9 +119,18 @@ class Housekeeping:
                 try:
                     if await self._store.rooms.delete(entry):
                         await self._snapshots.delete(entry.room)
+                    self._row_went(entry)
                 except Damaged as error:  # its own rows; the others' turn comes
                     log.error("room_not_forgotten", room=entry.room, error=str(error))
                 self._ended.popleft()
+
+    def _row_went(self, entry: RoomEntry) -> None:
+        """The row is deleted, or another's by now; those of whom this was long ago need not be known any more."""
+        now = trio.current_time()
+        if (entry.room, entry.epoch) in self.left:  # else: too many have ended since
+            self.left[entry.room, entry.epoch] = now
+        while now - next(iter(self.left.values()), math.inf) >= LEFT_S:
+            del self.left[next(iter(self.left))]
 
     async def well(self, room: Room) -> None:
         """A room that was taken over is well: attempts and strikes are taken back. Raises ClusterError."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from weakref import WeakKeyDictionary
 
 import attrs
 import structlog
@@ -68,8 +69,8 @@ class Snapshots:
         self._putting = trio.Lock()
         self._written = 0
         self._refused: dict[str, _Refused] = {}
-        self._owed: dict[Stage, float] = {}
-        self._turn: dict[Stage, int] = {}
+        self._owed: WeakKeyDictionary[Stage, float] = WeakKeyDictionary()  # stages go with the last of their rooms
+        self._turn: WeakKeyDictionary[Stage, int] = WeakKeyDictionary()
         self._came = trio.Event()
 
     def take(self, stage: Stage, position: int, result: StepResult | None = None) -> list[Snapshot]:

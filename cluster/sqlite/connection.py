@@ -33,7 +33,8 @@ BUSY_S = 5.0
 TELL_AFTER_S = 1.0
 """What is busy for so long is worth a line in the log."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.002, 0.02
-STATEMENTS_KEPT = 64
+STATEMENTS_KEPT = 16
+"""Prepared ones. An insert of many rows has as many texts as there may be rows, and takes up to 100 kB each."""
 
 log = structlog.get_logger("holdfast.store")
 T = TypeVar("T")

@@ -117,6 +117,13 @@ def test_full_buckets_make_room_for_newcomers() -> None:
     assert 100 - LOOKED_AT < len(buckets) <= 100
 
 
+def test_those_who_do_not_come_again_are_forgotten_long_before_the_table_is_full() -> None:
+    buckets = Buckets(1.0, 10.0)
+    for number in range(5000):
+        assert buckets.take(number, number * 0.1)
+    assert len(buckets) <= 12, "a bucket is full again after a second, in which ten come"
+
+
 def test_busy_buckets_in_front_do_not_hide_idle_ones_for_ever() -> None:
     buckets = Buckets(1.0, 10.0, keys_max=40)
     for number in range(20):

@@ -17,7 +17,7 @@ from game.rows import Rows
 from netcode import messages
 from netcode.errors import ProtocolError
 from server import housekeeping, rescue
-from server.housekeeping import CLEAN_EVERY_S, EVERY_S, LEFT_MAX, PLAYERS_ROWS_MAX, WELL_TICKS
+from server.housekeeping import CLEAN_EVERY_S, EVERY_S, LEFT_MAX, LEFT_S, PLAYERS_ROWS_MAX, WELL_TICKS
 from server.rooms import EMPTY_ROOM_S
 from tests.cluster.helpers import entry as an_entry
 from tests.server.cluster_ends import Node, Ticked, history, is_one_line, living, stored, until
@@ -125,6 +125,28 @@ async def test_the_rooms_that_have_ended_are_not_remembered_for_ever(slow: Calla
     for number in range(LEFT_MAX + 2):
         node.housekeeping.ended(an_entry(f"r{number}"))
     assert len(node.housekeeping.left) == LEFT_MAX
+
+
+async def test_a_room_that_has_ended_is_remembered_while_its_row_is_there_and_a_little_longer(
+    world: MemoryWorld, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    node = Node(world, tmp_path, "a")
+    async with living(node):
+        room = await node.open(players=0)
+        node.store.faults.delay("rooms.delete", LEFT_S * 2)
+        room.stage.submit(Close(room.id))
+        await trio.sleep(LEFT_S * 1.5)
+        assert list(node.housekeeping.left) == [(room.id, 1)]
+        await trio.sleep(LEFT_S)
+        assert room.id not in world.rooms
+        other = await node.open(players=0)
+        other.stage.submit(Close(other.id))
+        await trio.sleep(1.0)
+        assert list(node.housekeeping.left) == [(room.id, 1), (other.id, 1)]
+        await trio.sleep(LEFT_S)
+        node.housekeeping.ended(an_entry("later"))
+        await trio.sleep(1.0)
+        assert list(node.housekeeping.left) == [("later", 1)]
 
 
 async def test_an_empty_room_ends_and_leaves_nothing(

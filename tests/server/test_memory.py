@@ -1,10 +1,65 @@
-"""Memory is given back when a crowd has left, and not before."""
+"""Memory is given back when a crowd has left, and not before; who has left is forgotten, without a collector's help."""
 
 from __future__ import annotations
 
-import pytest
+import gc
+from collections import Counter as Counts
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
+import trio
+
+from game.ledger import Ledger
+from netcode.client import connect
+from netcode.server_end import ServerEnd
+from netcode.session import Session
 from server.memory import CROWD, Relief, give_back
+from server.rooms import Room
+from server.row_stage import RowOccupant, RowStage
+from server.visitor import Visitor
+from tests.server.helpers import running, until
+
+OURS = Session, ServerEnd, Visitor, RowOccupant, Room, Ledger, RowStage
+
+
+@pytest.fixture
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody looks for cycles."""
+    monkeypatch.setattr("server.node.collect_garbage", trio.sleep_forever)
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def there() -> Counts[type[Any]]:
+    return Counts(type(one) for one in gc.get_objects() if type(one) in OURS)
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("transport", ["udp", "tcp", "ws"])
+async def test_players_rooms_and_sets_of_options_go_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    monkeypatch.setattr("server.rooms.EMPTY_ROOM_S", 0.0)
+    monkeypatch.setattr("server.host.SWEEP_EVERY_S", 0.02)
+    async with running(tmp_path, hold_s=1.0) as node:
+        before = there()
+        for seats in (1, 2, 3):
+            async with connect(node.server, transport=transport) as client:
+                room = await client.join("counter", options={"seats": seats})
+                await room.next_frame()
+                if seats > 1:  # else it just hangs up
+                    await client.leave()
+        most = there()
+        await until(lambda: not node.lobby.room_count)
+        await until(lambda: there()[Session] <= before[Session] + 1)
+        await until(lambda: len(node.host.rooms.stages) == before[RowStage])
+        left = there() - before
+    assert all(most[one] > before[one] for one in (Session, ServerEnd))
+    assert all(count <= 1 for count in left.values()), left  # which a task that waits may still name
 
 
 @pytest.mark.parametrize(
