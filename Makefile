@@ -57,7 +57,7 @@ anew:
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $< || echo "no uv to be had"
 	@printf '%s' '$(CURDIR)' > $@
 
-.venv/run.stamp: .venv/made.stamp requirements/run.txt pyproject.toml netcode/_packed.c
+.venv/run.stamp: .venv/made.stamp requirements/run.txt pyproject.toml $(wildcard netcode/_*.[ch])
 	@$(INSTALL) --require-hashes -r requirements/run.txt
 	@$(INSTALL) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@

@@ -1,202 +1,13 @@
-/* What is done for every datagram of a tick, for many of them in one call: sealed, opened, encoded as a delta, and put
-   together from parts.
+/* What is done for every datagram of a tick, for many of them in one call: opened and accepted (_usual.c), sealed (_seals.c),
+   encoded as a delta, and put together from parts.
 
-   Optional: where it cannot be built or finds no OpenSSL, netcode/seals.py, netcode/packed.py and netcode/delta.py do
-   the same in Python, slower; their tests hold the two against each other. The ciphers are those of the system's
-   libcrypto, found at run time, so that no headers are needed and the system's updates reach us.
+   Optional: where it cannot be built or finds no OpenSSL, netcode/usual.py, netcode/seals.py, netcode/packed.py and
+   netcode/delta.py do the same in Python, slower; their tests hold the two against each other.
 
    Every function checks each row's bounds before it touches memory: rows come from the network. Arrays are C-contiguous,
    aligned and different ones; sizes, places and sequences are int64. */
 
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
-#include <dlfcn.h>
-#include <stdint.h>
-#include <string.h>
-
-#define KEY_SIZE 32
-#define NONCE_SIZE 12
-#define TAG_SIZE 16
-#define HEAD_SIZE 11  /* first byte, connection id, low 16 bits of the sequence */
-#define NAMED_SIZE 9  /* what of it is authenticated as it stands; the direction follows */
-#define SUITES 2
-
-/* ---- OpenSSL's EVP interface, the same since 1.1 ---- */
-
-typedef struct evp_cipher_st EVP_CIPHER;
-typedef struct evp_cipher_ctx_st EVP_CIPHER_CTX;
-typedef int (*init_function)(EVP_CIPHER_CTX *, const EVP_CIPHER *, void *, const unsigned char *, const unsigned char *);
-typedef int (*update_function)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int);
-typedef int (*final_function)(EVP_CIPHER_CTX *, unsigned char *, int *);
-
-enum { GET_TAG = 0x10, SET_TAG = 0x11 };
-
-static EVP_CIPHER_CTX *(*context_new)(void);
-static int (*context_control)(EVP_CIPHER_CTX *, int, int, void *);
-static init_function encrypt_init, decrypt_init;
-static update_function encrypt_update, decrypt_update;
-static final_function encrypt_final, decrypt_final;
-static void (*clear_errors)(void);
-static EVP_CIPHER_CTX *encrypting[SUITES], *decrypting[SUITES];
-
-static int find_openssl(void) {
-    static const char *names[] = {"libcrypto.so.3", "libcrypto.so.1.1"};
-    static const char *suites[SUITES] = {"EVP_aes_256_gcm", "EVP_chacha20_poly1305"};
-    void *library = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++) library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!library || !(*(void **)&clear_errors = dlsym(library, "ERR_clear_error"))) return -1;
-#define FIND(variable, name) \
-    if (!(*(void **)&(variable) = dlsym(library, name))) return -1
-    FIND(context_new, "EVP_CIPHER_CTX_new");
-    FIND(context_control, "EVP_CIPHER_CTX_ctrl");
-    FIND(encrypt_init, "EVP_EncryptInit_ex");
-    FIND(decrypt_init, "EVP_DecryptInit_ex");
-    FIND(encrypt_update, "EVP_EncryptUpdate");
-    FIND(decrypt_update, "EVP_DecryptUpdate");
-    FIND(encrypt_final, "EVP_EncryptFinal_ex");
-    FIND(decrypt_final, "EVP_DecryptFinal_ex");
-    for (int suite = 0; suite < SUITES; suite++) {
-        const EVP_CIPHER *(*cipher)(void);
-        FIND(cipher, suites[suite]);
-        encrypting[suite] = context_new();
-        decrypting[suite] = context_new();
-        if (!encrypting[suite] || !decrypting[suite]) return -1;
-        if (encrypt_init(encrypting[suite], cipher(), NULL, NULL, NULL) != 1) return -1;
-        if (decrypt_init(decrypting[suite], cipher(), NULL, NULL, NULL) != 1) return -1;
-    }
-#undef FIND
-    return 0;
-}
-
-/* ---- arrays ---- */
-
-static Py_ssize_t count_of(const Py_buffer *array, size_t item) { return array->len / (Py_ssize_t)item; }
-
-static int inside(int64_t begin, int64_t size, Py_ssize_t length) {
-    return begin >= 0 && size >= 0 && begin <= length && size <= length - begin;
-}
-
-static PyObject *refuse(const char *why) {
-    PyErr_SetString(PyExc_ValueError, why);
-    return NULL;
-}
-
-static void release(Py_buffer *arrays, int count) {
-    for (int i = 0; i < count; i++) PyBuffer_Release(&arrays[i]);
-}
-
-static void nonce_of(int64_t sequence, unsigned char *nonce) {
-    memset(nonce, 0, NONCE_SIZE);
-    for (int i = 0; i < 8; i++) nonce[i] = (unsigned char)((uint64_t)sequence >> 8 * i);
-}
-
-/* ---- seal and open ---- */
-
-static int seal_one(int suite, const unsigned char *key, const unsigned char *nonce, const unsigned char *named,
-                    const unsigned char *plain, int size, unsigned char *out) {
-    EVP_CIPHER_CTX *context = encrypting[suite];
-    int done;
-    return encrypt_init(context, NULL, NULL, key, nonce) == 1 &&
-           encrypt_update(context, NULL, &done, named, NAMED_SIZE + 1) == 1 &&
-           (size == 0 || encrypt_update(context, out, &done, plain, size) == 1) &&
-           encrypt_final(context, out + size, &done) == 1 &&
-           context_control(context, GET_TAG, TAG_SIZE, out + size) == 1;
-}
-
-static int open_one(int suite, const unsigned char *key, const unsigned char *nonce, const unsigned char *named,
-                    const unsigned char *sealed, int size, unsigned char *out) {
-    EVP_CIPHER_CTX *context = decrypting[suite];
-    int done;
-    return decrypt_init(context, NULL, NULL, key, nonce) == 1 &&
-           decrypt_update(context, NULL, &done, named, NAMED_SIZE + 1) == 1 &&
-           (size == 0 || decrypt_update(context, out, &done, sealed, size) == 1) &&
-           context_control(context, SET_TAG, TAG_SIZE, (void *)(sealed + size)) == 1 &&
-           decrypt_final(context, out + size, &done) == 1;
-}
-
-/* seal(keys, suites, slots, sequences, heads, direction, data, begins, sizes, out): `out` becomes the datagrams, one
-   behind the other. */
-static PyObject *seal(PyObject *module, PyObject *args) {
-    enum { KEYS, SUITE, SLOTS, SEQUENCES, HEADS, DATA, BEGINS, SIZES, OUT, ARRAYS };
-    Py_buffer a[ARRAYS];
-    int direction;
-    (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*iy*y*y*w*", &a[KEYS], &a[SUITE], &a[SLOTS], &a[SEQUENCES], &a[HEADS], &direction,
-                          &a[DATA], &a[BEGINS], &a[SIZES], &a[OUT]))
-        return NULL;
-    const Py_ssize_t count = count_of(&a[SLOTS], 8), keys = count_of(&a[KEYS], KEY_SIZE);
-    const int64_t *slots = a[SLOTS].buf, *sequences = a[SEQUENCES].buf, *begins = a[BEGINS].buf, *sizes = a[SIZES].buf;
-    const unsigned char *key = a[KEYS].buf, *suite = a[SUITE].buf, *head = a[HEADS].buf, *data = a[DATA].buf;
-    unsigned char *out = a[OUT].buf, nonce[NONCE_SIZE], named[NAMED_SIZE + 1];
-    const char *wrong = NULL;
-    Py_ssize_t at = 0;
-    if (count_of(&a[SEQUENCES], 8) != count || count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count ||
-        a[HEADS].len != count * HEAD_SIZE || a[SUITE].len != keys)
-        wrong = "columns of different lengths";
-    named[NAMED_SIZE] = (unsigned char)direction;
-    for (Py_ssize_t i = 0; i < count && !wrong; i++) {
-        const int64_t slot = slots[i], size = sizes[i];
-        if (slot < 0 || slot >= keys || suite[slot] >= SUITES || size > INT32_MAX || !inside(begins[i], size, a[DATA].len) ||
-            !inside(at, HEAD_SIZE + size + TAG_SIZE, a[OUT].len)) {
-            wrong = "a row out of bounds";
-            break;
-        }
-        memcpy(out + at, head + i * HEAD_SIZE, HEAD_SIZE);
-        memcpy(named, head + i * HEAD_SIZE, NAMED_SIZE);
-        nonce_of(sequences[i], nonce);
-        if (!seal_one(suite[slot], key + slot * KEY_SIZE, nonce, named, data + begins[i], (int)size, out + at + HEAD_SIZE))
-            wrong = "the cipher failed"; /* never seen */
-        at += HEAD_SIZE + size + TAG_SIZE;
-    }
-    release(a, ARRAYS);
-    if (wrong) clear_errors();
-    if (wrong) return refuse(wrong);
-    Py_RETURN_NONE;
-}
-
-/* open(keys, suites, slots, sequences, direction, data, begins, sizes, out, good): `out` becomes the plaintexts of the
-   datagrams, one behind the other, and good[i] whether the tag fits; where it does not the plaintext is zeros. */
-static PyObject *open_(PyObject *module, PyObject *args) {
-    enum { KEYS, SUITE, SLOTS, SEQUENCES, DATA, BEGINS, SIZES, OUT, GOOD, ARRAYS };
-    Py_buffer a[ARRAYS];
-    int direction;
-    (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*iy*y*y*w*w*", &a[KEYS], &a[SUITE], &a[SLOTS], &a[SEQUENCES], &direction, &a[DATA],
-                          &a[BEGINS], &a[SIZES], &a[OUT], &a[GOOD]))
-        return NULL;
-    const Py_ssize_t count = count_of(&a[SLOTS], 8), keys = count_of(&a[KEYS], KEY_SIZE);
-    const int64_t *slots = a[SLOTS].buf, *sequences = a[SEQUENCES].buf, *begins = a[BEGINS].buf, *sizes = a[SIZES].buf;
-    const unsigned char *key = a[KEYS].buf, *suite = a[SUITE].buf, *data = a[DATA].buf;
-    unsigned char *out = a[OUT].buf, *good = a[GOOD].buf, nonce[NONCE_SIZE], named[NAMED_SIZE + 1];
-    const char *wrong = NULL;
-    Py_ssize_t at = 0;
-    if (count_of(&a[SEQUENCES], 8) != count || count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count ||
-        a[GOOD].len != count || a[SUITE].len != keys)
-        wrong = "columns of different lengths";
-    named[NAMED_SIZE] = (unsigned char)direction;
-    for (Py_ssize_t i = 0; i < count && !wrong; i++) {
-        const int64_t slot = slots[i], size = sizes[i] < HEAD_SIZE + TAG_SIZE ? -1 : sizes[i] - HEAD_SIZE - TAG_SIZE;
-        if (slot < 0 || slot >= keys || suite[slot] >= SUITES || size < 0 || size > INT32_MAX ||
-            !inside(begins[i], sizes[i], a[DATA].len) || !inside(at, size, a[OUT].len)) {
-            wrong = "a row out of bounds";
-            break;
-        }
-        const unsigned char *datagram = data + begins[i];
-        memcpy(named, datagram, NAMED_SIZE);
-        nonce_of(sequences[i], nonce);
-        good[i] = (unsigned char)open_one(suite[slot], key + slot * KEY_SIZE, nonce, named, datagram + HEAD_SIZE, (int)size,
-                                          out + at);
-        if (!good[i]) {
-            memset(out + at, 0, (size_t)size);
-            clear_errors(); /* the queue is the thread's: TLS connections would take what is left there for their own */
-        }
-        at += size;
-    }
-    release(a, ARRAYS);
-    if (wrong) return refuse(wrong);
-    Py_RETURN_NONE;
-}
+#include "_packed.h"
 
 /* ---- parts ---- */
 
@@ -465,6 +276,7 @@ static PyObject *undeltas(PyObject *module, PyObject *args) {
 static PyMethodDef methods[] = {
     {"seal", seal, METH_VARARGS, NULL},
     {"open", open_, METH_VARARGS, NULL},
+    {"open_usual", open_usual, METH_VARARGS, NULL},
     {"add", add, METH_VARARGS, NULL},
     {"deltas", deltas, METH_VARARGS, NULL},
     {"undelta", undelta, METH_VARARGS, NULL},
@@ -476,7 +288,6 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "netcod
 
 PyMODINIT_FUNC PyInit__packed(void) {
     if (find_openssl() != 0) {
-        if (clear_errors) clear_errors(); /* a suite that this OpenSSL does not have */
         PyErr_SetString(PyExc_ImportError, "no usable libcrypto");
         return NULL;
     }

@@ -4,10 +4,10 @@ pass, and so are a tick's frames sealed.
     datagram ─► connection id ─► slot ─► usual? ─┬─► window, seal, budget, books: all of a batch at once ─► input packet
                                                  └─► whatever else: `netcode.server_end`, one by one
 
-*Usual* is an input packet from the proven path, newer than all before it: nearly everything. Of an end that has several
-in a batch, as all have after the server was late, they are opened in several passes. The low SLOT_BITS of a connection
-id are its slot, the others are chance, so finding an end is one look into a column. A slot is given again under another
-id. Nothing here does I/O or reads a clock: `now` is in seconds, monotonic.
+*Usual* is an input packet from the proven path, newer than all before it: nearly everything (`netcode.usual`). Of an
+end that has several in a batch, as all have after the server was late, they are opened in their order. The low
+SLOT_BITS of a connection id are its slot, the others are chance, so finding an end is one look into a column. A slot is
+given again under another id. Nothing here does I/O or reads a clock: `now` is in seconds, monotonic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from netcode.columns import AHEAD_MAX, shifted
 from netcode.frame import ACKS_DTYPE
 from netcode.inputs import InputQueues
 from netcode.packed import Packed, dense, joined, packed
@@ -27,7 +26,6 @@ from netcode.seal import (
     CLIENT_TO_SERVER,
     CONNECTION_AT,
     HEADER_SIZE,
-    OVERHEAD,
     PAYLOAD_MAX,
     PLAINTEXT_MAX,
     SEQUENCE_AT,
@@ -35,7 +33,6 @@ from netcode.seal import (
     SERVER_TO_CLIENT,
     DatagramType,
     DropCounters,
-    first_byte,
     prefix,
 )
 from netcode.seals import make_seals
@@ -50,6 +47,7 @@ from netcode.server_end import (
     Channel,
     ServerEnd,
 )
+from netcode.usual import open_usual
 
 PATH_IDLE_S = 5.0
 """The server sends nothing to an address from which nothing genuine came for so long."""
@@ -58,13 +56,10 @@ ACKS_EVERY = 8
 ACKS_EVERY_S = 0.45
 """At less than 18 Hz into more of them, or a client would notice too late that its inputs do not get through."""
 
-PASSES_MAX = 8
-"""So many usual datagrams of each end are opened together with others'."""
 OTHERS_MAX = 32
 """Of so many datagrams of a batch that are not usual each is opened by itself; of more only those that are worth it."""
 
-_INPUT, _FRAME = DatagramType.INPUT, DatagramType.FRAME
-_INPUT_FIRST = first_byte(_INPUT)
+_FRAME = DatagramType.FRAME
 _COLUMNS: dict[str, tuple[str, int, float]] = {
     # name: type, width, what an end begins with
     "connection": ("u8", 1, 0),  # closed: no id of theirs, for 0 leads to slot 0
@@ -117,6 +112,8 @@ class ServerEnds:
     path_bytes: np.ndarray
     path: np.ndarray
     head: np.ndarray
+    scratch: np.ndarray
+    """(slots,) int64: of use while one call lasts."""
 
     def __init__(self, drops: DropCounters) -> None:
         self.drops = drops
@@ -127,7 +124,7 @@ class ServerEnds:
         self._ends: list[ServerEnd | None] = []
         self._up, self._down = make_seals(CLIENT_TO_SERVER), make_seals(SERVER_TO_CLIENT)
         self._free: list[int] = []
-        self._scratch = np.zeros(0, np.intp)
+        self._open_usual = open_usual
         self._grow(64)
         self.connection[NOBODY] = 1  # which leads to slot 1
 
@@ -185,39 +182,10 @@ class ServerEnds:
 
     def receive(self, came: Received, now: float) -> Opened:
         """Open a batch of datagrams. What is malformed, forged, replayed or for nobody is dropped and counted."""
-        data, sizes = came.data, came.sizes
-        ids = data[:, CONNECTION_AT:SEQUENCE_AT].copy().view("<u8")[:, 0]
-        slots = (ids & np.uint64(SLOT_MASK)).astype(np.intp)
-        slots[slots >= len(self._ends)] = NOBODY
-        known = (self.connection[slots] == ids) & (sizes >= OVERHEAD)
-        self.drops.unknown += len(sizes) - int(np.count_nonzero(known))
-        low = data[:, SEQUENCE_AT:HEADER_SIZE].copy().view("<u2")[:, 0]
-        usual = known & (data[:, 0] == _INPUT_FIRST) & (sizes <= PAYLOAD_MAX)
-        usual &= (self.path_bytes[slots] == 4 * came.words.shape[1]) & (
-            self.path[slots, : came.words.shape[1]] == came.words
-        ).all(axis=1)
-        at, odd = np.flatnonzero(usual), np.flatnonzero(known & ~usual)
-        opened, apart = Opened([], []), [odd]
-        for _ in range(PASSES_MAX):
-            if len(odd):  # what else their ends have sent is opened in its order, too
-                theirs = np.isin(slots[at], slots[odd])
-                apart.append(at[theirs])
-                at = at[~theirs]
-            if not len(at):
-                break
-            first = self.firsts(slots[at])
-            some, at = at[first], at[~first]
-            ahead = (low[some] - self.highest[slots[some]]) & 0xFFFF
-            new = (ahead > 0) & (ahead <= AHEAD_MAX)
-            odd = some[~new]
-            apart.append(odd)
-            if new.any():
-                self._open_usual(came, some[new], slots[some[new]], ahead[new], now, opened)
-        others = np.sort(np.concatenate([*apart, at]))
-        if len(others) > OTHERS_MAX:
-            others = self._worth_it(came, others, slots[others], low[others])
-        for index in others.tolist():
-            self._open_other(came.packet(index), came.address(index), int(slots[index]), now, opened)
+        usual = self._open_usual(self, self._up, came, now)
+        opened = Opened(usual.inputs, [])
+        if len(usual.others):
+            self._open_others(came, usual.others, now, opened)
         return opened
 
     def deliver(self, opened: Opened) -> None:
@@ -227,6 +195,10 @@ class ServerEnds:
 
     def _deliver(self, slots: np.ndarray, packets: Packed) -> None:
         inboxes = self.inbox[slots]
+        first = self._inboxes[inboxes[0]] if len(slots) else None
+        if first is not None and len(packets.data) == packets.sizes.sum() and (inboxes == inboxes[0]).all():
+            first.put(self.place[slots], packets)  # there is nothing else in `data`
+            return
         for number in np.flatnonzero(np.bincount(inboxes)).tolist():
             inbox, mine = self._inboxes[number], inboxes == number
             if inbox is not None:  # a copy: what it keeps are its own packets, not the batch
@@ -255,14 +227,23 @@ class ServerEnds:
         self.channel[slots] = Channel.CONTROL
         self._deliver(slots, packets)
 
-    def _worth_it(self, came: Received, at: np.ndarray, slots: np.ndarray, low: np.ndarray) -> np.ndarray:
-        """Which of many datagrams to open one by one: what is no datagram of ours, replayed or forged is dropped here,
-        all at once, and so is what one end sends beyond OTHERS_MAX; an end that floods does so alone."""
+    def _open_others(self, came: Received, others: np.ndarray, now: float, opened: Opened) -> None:
+        slots = self.find_all(came.numbers(CONNECTION_AT, SEQUENCE_AT)[others])
+        if len(others) > OTHERS_MAX:
+            others, slots = self._worth_it(came, others, slots)
+        for index, slot in zip(others.tolist(), slots.tolist(), strict=True):
+            self._open_other(came.packet(index), came.address(index), slot, now, opened)
+
+    def _worth_it(self, came: Received, at: np.ndarray, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of many datagrams to open one by one, and of which slots: what is no datagram of ours, replayed or
+        forged is dropped here, all at once, and so is what one end sends beyond OTHERS_MAX; an end that floods does so
+        alone."""
         fits = came.sizes[at] <= PAYLOAD_MAX
         self.drops.malformed += len(at) - int(np.count_nonzero(fits))
         at, slots = at[fits], slots[fits]
         highest = self.highest[slots]
-        sequences = highest + ((low[fits].astype(np.int64) - highest + 0x7FFF) & 0xFFFF) - 0x7FFF
+        low = came.numbers(SEQUENCE_AT, HEADER_SIZE)[at].astype(np.int64)
+        sequences = highest + ((low - highest + 0x7FFF) & 0xFFFF) - 0x7FFF
         age = highest - sequences
         word = self.window[slots, np.clip(age >> 6, 0, WORDS - 1)]
         seen = (word >> (age & 63).astype(np.uint64)) & np.uint64(1)
@@ -276,44 +257,22 @@ class ServerEnds:
         grouped = slots[order]
         kept = order[np.arange(len(order)) - np.searchsorted(grouped, grouped) < OTHERS_MAX]
         self.drops.excess += len(at) - len(kept)
-        found: np.ndarray = np.sort(at[kept])
-        return found
+        kept = np.sort(kept)
+        return at[kept], slots[kept]
 
     def alone(self, slots: np.ndarray) -> np.ndarray:
         """Which of these are there once."""
-        numbers, scratch = np.arange(len(slots)), self._scratch
+        numbers, scratch = np.arange(len(slots)), self.scratch
         scratch[slots] = numbers
         alone: np.ndarray = (scratch[slots] == numbers) & self.firsts(slots)
         return alone
 
     def firsts(self, slots: np.ndarray) -> np.ndarray:
         """Which of these are there for the first time."""
-        numbers, scratch = np.arange(len(slots)), self._scratch
+        numbers, scratch = np.arange(len(slots)), self.scratch
         scratch[slots[::-1]] = numbers[::-1]
         first: np.ndarray = scratch[slots] == numbers
         return first
-
-    def _open_usual(
-        self, came: Received, at: np.ndarray, slots: np.ndarray, ahead: np.ndarray, now: float, opened: Opened
-    ) -> None:
-        """Input packets of different ends, each newer than all before it. A packet changes nothing before its tag was
-        found good."""
-        sequences, datagrams = self.highest[slots] + ahead, came.datagrams(at)
-        packets, good = self._up.open(slots, sequences, datagrams)
-        sizes = datagrams.sizes
-        if not good.all():
-            self.drops.forged += len(good) - int(np.count_nonzero(good))
-            slots, ahead, sequences = slots[good], ahead[good], sequences[good]
-            sizes, packets = sizes[good], packets[good]
-        self.highest[slots] = sequences
-        self.window[slots] = shifted(self.window[slots], ahead)
-        self.heard_at[slots] = self.path_heard_at[slots] = now
-        within = self.take_packets(slots, sizes, now)
-        if not within.all():
-            self.drops.excess += len(within) - int(np.count_nonzero(within))
-            slots, packets = slots[within], packets[within]
-        self.channel[slots] = Channel.DATAGRAM
-        opened.inputs.append((slots, packets))
 
     def _open_other(self, packet: bytes, address: bytes, slot: int, now: float, opened: Opened) -> None:
         end = self._ends[slot]
@@ -386,5 +345,5 @@ class ServerEnds:
         self._ends.extend(more)
         self._up.grow(capacity)
         self._down.grow(capacity)
-        self._scratch = np.zeros(capacity, np.intp)
+        self.scratch = np.zeros(capacity, np.int64)
         self._free.extend(range(capacity - 1, max(before, NOBODY + 1) - 1, -1))

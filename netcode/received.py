@@ -22,6 +22,11 @@ class Received:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def numbers(self, begin: int, end: int) -> np.ndarray:
+        """The unsigned number that stands in these bytes of every row, little-endian."""
+        found: np.ndarray = self.data[:, begin:end].copy().view(f"<u{end - begin}")[:, 0]
+        return found
+
     def datagrams(self, at: np.ndarray) -> Packed:
         """These datagrams, where they lie."""
         return Packed(self.data.reshape(-1), at * self.data.shape[1], self.sizes[at])

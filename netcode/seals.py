@@ -1,6 +1,6 @@
 """The keys of one direction of many channels, in columns: many datagrams are sealed or opened in one call.
 
-The format is that of `netcode.seal`, which does the same for one datagram at a time. Compiled (`_packed.c`) there is
+The format is that of `netcode.seal`, which does the same for one datagram at a time. Compiled (`_seals.c`) there is
 nothing per channel but its key, and a datagram takes about a third of the time that `cryptography` takes from Python;
 `PortableSeals` is for everywhere else.
 """
@@ -16,9 +16,9 @@ from netcode.packed import Packed, compiled, dense, whole
 from netcode.seal import HEADER_SIZE, KEY_SIZE, NONCE_SIZE, OVERHEAD, SEQUENCE_AT, TAG_SIZE, Suite, make_cipher
 
 _SUITES = (Suite.AES_256_GCM, Suite.CHACHA20_POLY1305)
-"""In the order in which `_packed.c` numbers them."""
+"""In the order in which `_seals.c` numbers them."""
 _NO_KEY = 255
-"""The suite of a slot without a key, which `_packed.c` refuses."""
+"""The suite of a slot without a key, which `_seals.c` refuses."""
 
 
 class Seals(Protocol):
@@ -49,6 +49,11 @@ class CompiledSeals:
         self._direction = direction
         self._keys = np.zeros((0, KEY_SIZE), np.uint8)
         self._suites = np.zeros(0, np.uint8)
+
+    @property
+    def columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and suites by slot, for other compiled code."""
+        return self._keys, self._suites
 
     def grow(self, slots: int) -> None:
         """See `Seals.grow`."""

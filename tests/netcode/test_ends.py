@@ -46,17 +46,21 @@ class Many:
 
     @classmethod
     def of(cls, count: int, *, proven: bool = True, suite: Suite = Suite.AES_256_GCM) -> Many:
-        ends = ServerEnds(DropCounters())
-        servers, clients = [], []
-        addresses = [address_token(("10.0.0.1", 4000 + number)) for number in range(count)]
+        many = cls(ServerEnds(DropCounters()), [], [], [])
         for number in range(count):
-            server = ServerEnd(number << SLOT_BITS, KEY_UP, KEY_DOWN, PATH_KEY, suite)
-            ends.open(server, number)
-            servers.append(server)
-            clients.append(ClientEnd(server.connection, KEY_UP, KEY_DOWN, suite))
-            if proven:
-                prove(clients[-1], server, addresses[number])
-        return cls(ends, servers, clients, addresses)
+            many.add(address_token(("10.0.0.1", 4000 + number)), proven, suite)
+        return many
+
+    def add(self, address: bytes, proven: bool = True, suite: Suite = Suite.AES_256_GCM) -> None:
+        """One more."""
+        number = len(self.servers)
+        server = ServerEnd(number << SLOT_BITS, KEY_UP, KEY_DOWN, PATH_KEY, suite)
+        self.ends.open(server, number)
+        self.servers.append(server)
+        self.clients.append(ClientEnd(server.connection, KEY_UP, KEY_DOWN, suite))
+        self.addresses.append(address)
+        if proven:
+            prove(self.clients[-1], server, address)
 
     def state(self) -> list[tuple[int, bytes, float, float, bytes | None]]:
         ends = self.ends

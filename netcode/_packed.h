@@ -1,0 +1,52 @@
+/* What the files of `netcode._packed` share; see `_packed.c`. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+/* ---- the format of a datagram: see netcode/seal.py ---- */
+
+#define KEY_SIZE 32
+#define NONCE_SIZE 12
+#define TAG_SIZE 16
+#define CONNECTION_AT 1
+#define NAMED_SIZE 9  /* what of a header is authenticated as it stands; the direction follows */
+#define HEAD_SIZE 11  /* first byte, connection id, low 16 bits of the sequence */
+#define OVERHEAD (HEAD_SIZE + TAG_SIZE)
+#define SUITES 2
+
+/* ---- arrays ---- */
+
+static inline Py_ssize_t count_of(const Py_buffer *array, size_t item) { return array->len / (Py_ssize_t)item; }
+
+static inline int inside(int64_t begin, int64_t size, Py_ssize_t length) {
+    return begin >= 0 && size >= 0 && begin <= length && size <= length - begin;
+}
+
+static inline PyObject *refuse(const char *why) {
+    PyErr_SetString(PyExc_ValueError, why);
+    return NULL;
+}
+
+static inline void release(Py_buffer *arrays, int count) {
+    for (int i = 0; i < count; i++) PyBuffer_Release(&arrays[i]);
+}
+
+/* ---- _seals.c ---- */
+
+/* Find the ciphers; -1 where there are none. */
+int find_openssl(void);
+
+/* Open a datagram of at least OVERHEAD bytes: whether its tag fits. `out` has room for `size` - OVERHEAD bytes, which are
+   worth nothing where it does not. */
+int open_datagram(int suite, const unsigned char *key, int64_t sequence, int direction, const unsigned char *datagram,
+                  int64_t size, unsigned char *out);
+
+PyObject *seal(PyObject *module, PyObject *args);
+PyObject *open_(PyObject *module, PyObject *args);
+
+/* ---- _usual.c ---- */
+
+PyObject *open_usual(PyObject *module, PyObject *args);
