@@ -2,7 +2,7 @@
 
     epoll of all pooled sockets ─► readable? ─► each ready socket is read, for READ_FOR_S at most ─► 5 ms later, again
         ├─► usual realtime packets: those of all of them in one pass (`crowd`)
-        └─► whatever else: each one's reader ─► it has said something that needs a task: out of the pool
+        └─► whatever else: each one's reader, for READ_FOR_S at most ─► what needs a task: out of the pool
 
 To wake a Trio task for a socket takes system calls to arm and to disarm it, a reschedule and a scope; a reader called
 from here takes none of it. Nor need there be a task: a link in the pool has none. The kernel hands out ready sockets in
@@ -26,7 +26,8 @@ from netcode.streams import Pieces
 READERS_AT_ONCE = 256
 """Sockets that the kernel names at once; usually 1 to 2 ms of work."""
 READ_FOR_S = 0.002
-"""After so long other tasks run before the rest is read."""
+"""After so long other tasks run before the rest is read, and after so long again before the rest is taken: a thousand
+who flood at once do not make a tick wait for all of them."""
 READ_EVERY_S = 0.005
 
 Crowd = Callable[[Pieces], np.ndarray]
@@ -60,6 +61,7 @@ class LinkPool:
         self._readers: dict[int, Reader] = {}
         self._epoll: select.epoll | None = None
         self._ready: list[int] = []  # named by the kernel, and not read yet
+        self._left: list[tuple[Reader, bytes]] = []  # read, and not taken yet; nothing more is read before it is
 
     @property
     def available(self) -> bool:
@@ -99,7 +101,18 @@ class LinkPool:
                     reader.leave()
 
     def read(self) -> bool:
-        """Read what is readable now; whether there is more."""
+        """Read what is readable now, and have it taken; whether there is more."""
+        more = not self._left and self._read_ready()
+        until = time.perf_counter() + READ_FOR_S
+        while self._left:
+            reader, data = self._left.pop()
+            reader.take(data)
+            if time.perf_counter() >= until:
+                break
+        return more or bool(self._ready or self._left)
+
+    def _read_ready(self) -> bool:
+        """Read sockets, and have the crowd take what it can; whether the kernel may name more of them."""
         assert self._epoll is not None
         more = False
         if not self._ready:
@@ -115,15 +128,11 @@ class LinkPool:
                     readers.append(reader)
                     pieces.append(data)
                 else:
-                    reader.take(data)
-        if readers:
-            self._take(self._crowd, readers, pieces)
-        return more or bool(self._ready)
-
-    def _take(self, crowd: Crowd | None, readers: list[Reader], pieces: list[bytes]) -> None:
-        assert crowd is not None
-        came = Pieces.of(pieces, [reader.key for reader in readers], [reader.web for reader in readers])
-        taken = crowd(came)
-        left = np.flatnonzero(taken < came.data.sizes)
-        for index, done in zip(left.tolist(), taken[left].tolist(), strict=True):
-            readers[index].take(pieces[index][done:])
+                    self._left.append((reader, data))
+        if self._crowd is not None and readers:
+            came = Pieces.of(pieces, [reader.key for reader in readers], [reader.web for reader in readers])
+            taken = self._crowd(came)
+            left = np.flatnonzero(taken < came.data.sizes)
+            for index, done in zip(left.tolist(), taken[left].tolist(), strict=True):
+                self._left.append((readers[index], pieces[index][done:]))
+        return more
