@@ -37,7 +37,7 @@ from netcode.sequence import widen_all
 
 UNACKED_MAX = 32
 PACKETS_MAX = 16_384
-"""Packets of a stage that are kept between two ticks; then they are read at once."""
+"""Packets of a stage that are kept between two ticks; with one more, those before it are forgotten, and come again."""
 QUEUED_MAX = 8
 SKIPS_MAX = 8
 """Gaps of one seat that are skipped; after that its inputs wait for what is missing. A client of ours makes none."""

@@ -15,8 +15,9 @@ import numpy as np
 from netcode.framing import FrameKind
 from netcode.packed import Packed, joined, packed
 
-PACKET_MAX = 2048
-"""Bytes of a packet (its kind, type and plaintext) that is found here; those of players are below 300."""
+PACKET_MAX = 512
+"""Bytes of a packet (its kind, type and plaintext) that is found here; those of players are below 300. All of a pass
+are unmasked at the length of the longest, so one long one makes it dearer for everybody."""
 FRAMED_MAX = 60_000
 """Bytes of a plaintext that is framed here."""
 _BINARY, _MASKED, _MEDIUM = 0x82, 0x80, 126

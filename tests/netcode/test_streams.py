@@ -65,7 +65,7 @@ def test_what_is_framed_is_found_by_both_kinds_of_readers(
     assert found == [(b"\x09" + plaintext, len(w)) for plaintext, w in zip(plaintexts, wire, strict=True)]
 
 
-@pytest.mark.parametrize("size", [113, 114, 119, 120, 121, 1000, PACKET_MAX - 2, PACKET_MAX - 1, 50_000])
+@pytest.mark.parametrize("size", [113, 114, 119, 120, 121, 300, PACKET_MAX - 2, PACKET_MAX - 1, 50_000])
 @pytest.mark.parametrize("masked", [True, False])
 def test_lengths_at_the_edges(size: int, masked: bool) -> None:
     keys = np.full((2, 4), 7, np.uint8) if masked else None
