@@ -146,6 +146,8 @@ class _Connection:
                 await self._talk(protocol, turns)
         finally:
             self._idle.pop(self, None)
+            with contextlib.suppress(AttributeError):  # it has a method of ours: a cycle
+                del self._protocol
 
     async def _talk(self, protocol: Any, turns: Turns) -> None:
         async with TaskGroup() as group:

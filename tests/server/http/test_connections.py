@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from server.http import connections, guard, routes
-from tests.server.helpers import HANG_S, playing, running
+from tests.server.helpers import HANG_S, playing, running, until
 from tests.server.http.asking import Web, answer_of, ended, serving_web
 
 
@@ -139,6 +140,29 @@ async def test_the_one_that_was_idle_for_longest_makes_way(tmp_path: Path, monke
         answer = await web.get("/healthz", token=None)
         assert answer.status == 200
         assert await ended(first) == b""
+
+
+async def test_connections_go_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a collector's help: at a thousand a second it would have to stop ticks for it."""
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr("server.node.collect_garbage", trio.sleep_forever)
+    kinds = connections._Connection, connections._Http1
+
+    def there() -> int:
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+    async with serving_web(tmp_path) as web:
+        before = there()
+        gc.disable()
+        try:
+            for _ in range(5):
+                async with web.raw(), web.raw() as silent, web.raw():
+                    await silent.send_all(b"GET /healthz")
+                    assert (await web.get("/healthz", token=None)).status == 200
+                    assert there() > before
+            await until(lambda: there() == before)
+        finally:
+            gc.enable()
 
 
 async def test_an_address_has_its_limits(tmp_path: Path) -> None:
