@@ -132,7 +132,8 @@ class _Connection:
         self._protocol: H11Protocol
 
     def end(self) -> None:
-        """End it at once."""
+        """End it at once. Who comes at the same time is to find another one."""
+        self._idle.pop(self, None)
         self._scope.cancel()
 
     async def run(self, protocol: Any, turns: Turns) -> None:

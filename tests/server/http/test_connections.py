@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 from pathlib import Path
@@ -140,6 +141,23 @@ async def test_the_one_that_was_idle_for_longest_makes_way(tmp_path: Path, monke
         answer = await web.get("/healthz", token=None)
         assert answer.status == 200
         assert await ended(first) == b""
+
+
+async def test_of_many_who_come_at_once_each_ends_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 5)
+    async with serving_web(tmp_path) as web, contextlib.AsyncExitStack() as stack:
+        socks = [stack.enter_context(socket.create_connection(("127.0.0.1", web.port))) for _ in range(20)]
+        await until(lambda: sum(map(_is_open, socks)) == 5)
+        await is_well(web)
+
+
+def _is_open(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
 
 
 async def test_connections_go_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
