@@ -145,6 +145,7 @@ async def test_the_one_that_was_idle_for_longest_makes_way(tmp_path: Path, monke
 
 async def test_of_many_who_come_at_once_each_ends_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "CONNECTIONS_MAX", 5)
+    monkeypatch.setattr(connections, "HEAD_S", 60.0)
     async with serving_web(tmp_path) as web, contextlib.AsyncExitStack() as stack:
         socks = [stack.enter_context(socket.create_connection(("127.0.0.1", web.port))) for _ in range(20)]
         await until(lambda: sum(map(_is_open, socks)) == 5)
