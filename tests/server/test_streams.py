@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import random
+import struct
 from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
-from netcode.control import realtime_bytes
+from netcode import messages
+from netcode.control import ControlChannel, message_bytes, realtime_bytes
 from netcode.ends import ServerEnds
+from netcode.errors import ProtocolError
 from netcode.inputs import InputQueues, InputWindow
-from netcode.packed import packed
+from netcode.packed import Packed, packed
 from netcode.pool import LinkPool
 from netcode.seal import DatagramType, DropCounters, Suite
 from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
 from netcode.streams import Pieces
 from netcode.tcp import ByteLink
+from netcode.websocket import WebSocket
 from server.streams import MANY, OWED_MAX, ROUNDS_MAX, Crowd
 
 INPUT = b"ab"
@@ -192,3 +203,113 @@ async def test_the_pool_gives_the_crowd_what_is_whole_and_the_rest_in_order(toge
                 await trio.lowlevel.checkpoint()
             assert b"".join(left) == want
             assert house.waiting(0) == 1
+
+
+class Peer:
+    """One connection as its own reader understands it, behind the crowd or without."""
+
+    def __init__(self, *, web: bool) -> None:
+        self._web = WebSocket(ServerProtocol(state=OPEN)) if web else None
+        self._channel = ControlChannel(server=True)
+        self._channel.logged_in()
+        self.heard: list[str] = []
+        self.fault = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the crowd may look at what comes."""
+        return not self.fault and self._channel.whole and (self._web is None or self._web.whole)
+
+    def read(self, data: bytes) -> None:
+        if self.fault or not data:
+            return
+        try:
+            for item in self._channel.receive_data(self._web.receive(data, 0.0) if self._web else data):
+                self.heard.append(item[1:].hex() if isinstance(item, bytes) else item.kind)
+        except ProtocolError as error:
+            self.fault = str(error)
+        if self._web is not None and self._web.over:
+            self.fault = self._web.fault or "closed"
+
+
+def message(payload: bytes, opcode: Opcode = Opcode.BINARY, *, fin: bool = True, mask: bool = True) -> bytes:
+    return Frame(opcode, payload, fin=fin).serialize(mask=mask)
+
+
+def anything(chance: random.Random) -> bytes:
+    """Something that a client, or an attacker, may say."""
+    usual = input_packet(chance.randrange(7), chance.choice((1, 1, 2)))
+    odd = (
+        message_bytes(messages.Ping(ref=1, time_us=chance.randrange(9999))),
+        input_packet(32) * chance.randrange(1, 4),
+        realtime_bytes(bytes([DatagramType.INPUT]) + chance.randbytes(16)),
+        realtime_bytes(bytes([DatagramType.FRAME]) + usual[6:]),
+        struct.pack("<IB", chance.randrange(70_000), 1),
+        struct.pack("<IB", len(usual) + 1, 1),  # what comes next is inside
+    )
+    return chance.choice((usual,) * 12 + odd)
+
+
+def wrapped(said: bytes, chance: random.Random) -> bytes:
+    """In one message of a WebSocket, mostly."""
+    cut = chance.randrange(len(said) + 1)
+    usual = message(said)
+    odd = (
+        message(said + anything(chance)),
+        message(said[:cut], fin=False) + message(b"x", Opcode.PING) + message(said[cut:], Opcode.CONT),
+        message(b"", chance.choice((Opcode.PING, Opcode.PONG))),
+        b"\x82\xfe" + struct.pack("!H", len(said)) + bytes(4) + said,
+        message(said, fin=False),
+        message(said, mask=False),
+        message(said, Opcode.TEXT),
+        message(b"\x03\xe8", Opcode.CLOSE),
+        chance.randbytes(9),
+    )
+    return chance.choice((usual,) * 30 + odd[:4] * 2 + odd)
+
+
+def several(chance: random.Random) -> list[bytes]:
+    return [anything(chance) for _ in range(chance.randrange(1, 16))]
+
+
+def cut(said: list[bytes], chance: random.Random) -> list[bytes]:
+    """Pieces as they are read: cut between things that were said, or anywhere."""
+    if count := chance.randrange(4):
+        return [b"".join(said[at : at + count]) for at in range(0, len(said), count)]
+    wire, size = b"".join(said), chance.choice((1, 3, 17, 60, 2048))
+    return [wire[at : at + size] for at in range(0, len(wire), size)]
+
+
+@given(st.integers(min_value=0))
+async def test_with_the_crowd_a_connection_is_heard_as_without(seed: int) -> None:
+    """Whatever many connections say, cut anywhere: the same packets in the same order, and the same faults."""
+    chance = random.Random(seed)
+    house = House(chance.choice((1, MANY + 2)))
+    numbers = {end.slot: number for number, end in enumerate(house.players)}
+    web = [chance.random() < 0.7 for _ in house.players]
+    with_crowd, without = ([Peer(web=is_web) for is_web in web] for _ in range(2))
+
+    def deliver(slots: np.ndarray, packets: Packed, now: float) -> None:
+        for slot, packet in zip(slots.tolist(), packets.strings(), strict=True):
+            with_crowd[numbers[slot]].heard.append(packet.hex())
+
+    house.ends.receive_over_control = deliver  # type: ignore[method-assign]
+    wires = [cut([wrapped(one, chance) if is_web else one for one in several(chance)], chance) for is_web in web]
+    for came in itertools.zip_longest(*wires, fillvalue=b""):
+        looked_at = [number for number, piece in enumerate(came) if piece and with_crowd[number].whole]
+        taken = [0] * len(came)
+        if looked_at:
+            keys = [house.players[number].connection for number in looked_at]
+            found = house.crowd(Pieces.of([came[n] for n in looked_at], keys, [web[n] for n in looked_at])).tolist()
+            for number, count in zip(looked_at, found, strict=True):
+                taken[number] = count
+                house.players[number].take_owed()
+        for number, piece in enumerate(came):
+            with_crowd[number].read(piece[taken[number] :])
+            without[number].read(piece)
+    for one, other in zip(with_crowd, without, strict=True):
+        assert one.fault == other.fault
+        if one.fault:  # what came before a fault in the same bytes is lost without the crowd
+            assert one.heard[: len(other.heard)] == other.heard
+        else:
+            assert one.heard == other.heard
