@@ -1,13 +1,39 @@
 /* What is done for every datagram of a tick, for many of them in one call: opened and accepted (_usual.c), sealed (_seals.c),
-   encoded as a delta, and put together from parts.
+   read as inputs (_inputs.c), encoded as a delta, and put together from parts.
 
-   Optional: where it cannot be built or finds no OpenSSL, netcode/usual.py, netcode/seals.py, netcode/packed.py and
-   netcode/delta.py do the same in Python, slower; their tests hold the two against each other.
+   Optional: where it cannot be built or finds no OpenSSL, netcode/usual.py, netcode/seals.py, netcode/inputs.py,
+   netcode/packed.py and netcode/delta.py do the same in Python, slower; their tests hold the two against each other.
 
    Every function checks each row's bounds before it touches memory: rows come from the network. Arrays are C-contiguous,
    aligned and different ones; sizes, places and sequences are int64. */
 
 #include "_packed.h"
+
+/* ---- arrays ---- */
+
+static char kind_of(const char *format) {
+    if (!format || !format[0] || format[1]) return '?';
+    return strchr("bhilq", format[0]) ? 'i' : strchr("BHILQ", format[0]) ? 'u' : strchr("fd", format[0]) ? 'f' : '?';
+}
+
+int take(PyObject *tuple, const shape *shapes, int count, int given, Py_buffer *arrays) {
+    if (PyTuple_Size(tuple) != count) {
+        refuse("another number of columns");
+        return 0;
+    }
+    for (int i = 0; i < count; i++) {
+        const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (i < given ? 0 : PyBUF_WRITABLE);
+        const Py_ssize_t rows = i ? count_of(&arrays[0], (size_t)(shapes[0].bytes * shapes[0].width)) : -1;
+        if (PyObject_GetBuffer(PyTuple_GetItem(tuple, i), &arrays[i], flags) != 0) return i;
+        const Py_ssize_t row = (Py_ssize_t)shapes[i].bytes * shapes[i].width, length = arrays[i].len;
+        if (arrays[i].itemsize != shapes[i].bytes || kind_of(arrays[i].format) != shapes[i].kind)
+            refuse("a column of another type");
+        else if (row ? length % row || (i && length != rows * row) : rows ? length % (rows * shapes[i].bytes) : length)
+            refuse("columns of different lengths");
+        if (PyErr_Occurred()) return i + 1;
+    }
+    return count;
+}
 
 /* ---- parts ---- */
 
@@ -277,6 +303,7 @@ static PyMethodDef methods[] = {
     {"seal", seal, METH_VARARGS, NULL},
     {"open", open_, METH_VARARGS, NULL},
     {"open_usual", open_usual, METH_VARARGS, NULL},
+    {"take_in", take_in, METH_VARARGS, NULL},
     {"add", add, METH_VARARGS, NULL},
     {"deltas", deltas, METH_VARARGS, NULL},
     {"undelta", undelta, METH_VARARGS, NULL},

@@ -34,6 +34,22 @@ static inline void release(Py_buffer *arrays, int count) {
     for (int i = 0; i < count; i++) PyBuffer_Release(&arrays[i]);
 }
 
+/* What an array must be: the kind of its numbers, their bytes, and how many in a row; 0: any number. */
+typedef struct {
+    char kind;
+    int bytes, width;
+} shape;
+
+/* Take the arrays of a tuple, those behind the first `given` to be written to. Returns how many were taken, fewer than
+   `count` or with an error set where they are not as they must be, with as many rows as the first. */
+int take(PyObject *tuple, const shape *shapes, int count, int given, Py_buffer *arrays);
+
+static inline uint64_t little(const unsigned char *bytes, int count) {
+    uint64_t value = 0;
+    while (count--) value = value << 8 | bytes[count];
+    return value;
+}
+
 /* ---- _seals.c ---- */
 
 /* Find the ciphers; -1 where there are none. */
@@ -50,3 +66,7 @@ PyObject *open_(PyObject *module, PyObject *args);
 /* ---- _usual.c ---- */
 
 PyObject *open_usual(PyObject *module, PyObject *args);
+
+/* ---- _inputs.c ---- */
+
+PyObject *take_in(PyObject *module, PyObject *args);

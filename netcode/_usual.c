@@ -12,12 +12,6 @@
 #define CLIENT_TO_SERVER 0
 #define BY_DATAGRAM 2 /* a channel */
 
-/* What an array must be: the kind of its numbers, their bytes, and how many in a row; 0: any number. */
-typedef struct {
-    char kind;
-    int bytes, width;
-} shape;
-
 enum { CONNECTION, PATH_BYTES, PATH, KEYS, SUITE, READ, /* a row for each slot */
        HIGHEST = READ, WINDOW, HEARD_AT, PATH_HEARD_AT, PACKETS_FULL_AT, SIZES_FULL_AT, CHANNEL, TIMES, COLUMNS };
 static const shape columns[COLUMNS] = {
@@ -33,38 +27,6 @@ static const shape batch[BATCH] = {
     [SIZES] = {'i', 8, 1}, [DATA] = {'u', 1, 0}, [ADDRESSES] = {'u', 4, 0}, [SLOTS] = {'i', 8, 1}, [OPENED] = {'i', 8, 1},
     [OTHERS] = {'i', 8, 1},
 };
-
-static char kind_of(const char *format) {
-    if (!format || !format[0] || format[1]) return '?';
-    return strchr("bhilq", format[0]) ? 'i' : strchr("BHILQ", format[0]) ? 'u' : strchr("fd", format[0]) ? 'f' : '?';
-}
-
-/* Take the arrays of a tuple, those behind the first `given` to be written to. Returns how many were taken, fewer than
-   `count` or with an error set where they are not as they must be, with as many rows as the first. */
-static int take(PyObject *tuple, const shape *shapes, int count, int given, Py_buffer *arrays) {
-    if (PyTuple_Size(tuple) != count) {
-        refuse("another number of columns");
-        return 0;
-    }
-    for (int i = 0; i < count; i++) {
-        const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (i < given ? 0 : PyBUF_WRITABLE);
-        const Py_ssize_t rows = i ? count_of(&arrays[0], (size_t)(shapes[0].bytes * shapes[0].width)) : -1;
-        if (PyObject_GetBuffer(PyTuple_GetItem(tuple, i), &arrays[i], flags) != 0) return i;
-        const Py_ssize_t row = (Py_ssize_t)shapes[i].bytes * shapes[i].width, length = arrays[i].len;
-        if (arrays[i].itemsize != shapes[i].bytes || kind_of(arrays[i].format) != shapes[i].kind)
-            refuse("a column of another type");
-        else if (row ? length % row || (i && length != rows * row) : rows ? length % (rows * shapes[i].bytes) : length)
-            refuse("columns of different lengths");
-        if (PyErr_Occurred()) return i + 1;
-    }
-    return count;
-}
-
-static uint64_t little(const unsigned char *bytes, int count) {
-    uint64_t value = 0;
-    while (count--) value = value << 8 | bytes[count];
-    return value;
-}
 
 /* A replay window after a datagram that is so far ahead (1 to AHEAD_MAX) of the newest. */
 static void shift(uint64_t *window, int ahead) {

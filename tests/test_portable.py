@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("netcode/test_ends.py", "netcode/test_frame.py", "bots/test_lean.py", "server/test_datagrams.py")
+TESTS = (
+    "netcode/test_ends.py",
+    "netcode/test_inputs.py",
+    "netcode/test_frame.py",
+    "bots/test_lean.py",
+    "server/test_datagrams.py",
+)
 WITHOUT = """
 import sys
 sys.modules["netcode._packed"] = None  # as if it had not been built

@@ -22,6 +22,7 @@ from netcode.inputs import (
     InputWindow,
     check_input_packet,
 )
+from netcode.packed import Packed, compiled
 from tests.effort import examples
 from tests.netcode.queue import OneQueue, parse_input_packet
 
@@ -288,3 +289,65 @@ def test_another_stream_is_of_another_seat_and_changes_nothing() -> None:
     queue = OneQueue(0, SIZE)
     assert (queue.offer(HEADER.pack(HAS_BASELINE, 4, 0, 0, 9, 9, 1, 1) + packed(1)), queue.malformed) == (0, 0)
     assert queue.baseline == -1
+
+
+class InColumns(InputQueues):
+    """As it is where nothing is compiled."""
+
+    _read_compiled = InputQueues._read_in_columns
+
+
+@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL")
+@hypothesis_settings(max_examples=examples(150), deadline=None)
+@given(st.data())
+def test_compiled_and_in_columns_are_the_same(data: st.DataObject) -> None:
+    """Packets good, old, far ahead, behind a gap, of another stream, cut, or none: every column is the same."""
+    both = InputQueues(SIZE), InColumns(SIZE)
+    places, _ = ([queues.open() for _ in range(3)] for queues in both)
+    firsts = [data.draw(st.sampled_from([0, 20, 65530, 2**17 - 3])) for _ in places]
+    for queues in both:
+        for place, first in zip(places, firsts, strict=True):
+            queues.begin(place, first, 5)
+    ticks = np.array(data.draw(st.lists(st.integers(0, 70_000), min_size=16, max_size=16)))
+    for _ in range(data.draw(st.integers(1, 6))):
+        for _ in range(data.draw(st.integers(0, 8))):
+            number = data.draw(st.integers(0, 2))
+            count = data.draw(st.sampled_from([0, 1, 1, 2, 3, 8, 20, UNACKED_MAX, UNACKED_MAX + 1]))
+            newest = int(both[0]._next[places[number]]) + data.draw(st.integers(-3, 12) | st.integers(-70, 70))
+            told = int(ticks[places[number]]) + data.draw(st.integers(-5, 2))
+            head = (data.draw(st.integers(0, 3)), data.draw(st.sampled_from([5, 5, 5, 6])), 0, 0, told & 0xFFFF)
+            seen, body = data.draw(st.integers(0, 0xFFFF)), data.draw(st.binary(min_size=4, max_size=4)) * count
+            one = HEADER.pack(*head, seen, newest & 0xFFFF, count) + body
+            one = one[: data.draw(st.sampled_from([len(one)] * 4 + [len(one) - 1, HEADER.size, 3, 1, 0]))]
+            for queues in both:
+                queues.put_one(places[number], one)
+        if data.draw(st.integers(0, 9)) == 0:
+            for queues in both:
+                queues.begin(places[0], 7, 5)
+        assert both[0].take_in(ticks) == both[1].take_in(ticks)
+        for name in ("waiting", "baseline", "_next", "_skips", "_skipped", "_seen", "_data"):
+            np.testing.assert_array_equal(getattr(both[0], name), getattr(both[1], name), name)
+        for place in places:
+            if data.draw(st.booleans()):
+                for queues in both:
+                    queues.take_skip(place)
+        for taken, other in zip(both[0].take(np.array(places)), both[1].take(np.array(places)), strict=True):
+            np.testing.assert_array_equal(taken, other)
+
+
+@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL")
+@pytest.mark.parametrize(("place", "begin", "size"), [(16, 0, 15), (0, -1, 15), (0, 5, 16), (0, 0, 2**62), (0, 0, -1)])
+def test_a_row_out_of_bounds_is_refused(place: int, begin: int, size: int) -> None:
+    """Nothing of ours calls it so; what comes from the network must not reach memory if something ever does."""
+    queues = InputQueues(SIZE)
+    queues.open()
+    before = queues._data.copy()
+    where, data = np.array([0, place]), np.zeros(20, np.uint8)
+    with pytest.raises(ValueError, match="a row out of bounds"):
+        queues._read_compiled(where, Packed(data, np.array([0, begin]), np.array([15, size])), np.zeros(16, np.int64))
+    with pytest.raises(ValueError, match="different lengths"):
+        queues._read_compiled(where[:1], Packed(data, where[:1], where[:1]), np.zeros(15, np.int64))
+    queues.input_bytes = SIZE + 1
+    with pytest.raises(ValueError, match="different lengths"):
+        queues._read_compiled(where[:1], Packed(data, where[:1], where[:1]), np.zeros(16, np.int64))
+    assert (queues._data == before).all()

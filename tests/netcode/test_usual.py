@@ -17,6 +17,7 @@ from netcode.realtime import ClientEnd
 from netcode.seal import OVERHEAD, PLAINTEXT_MAX, DatagramType, DropCounters, Suite
 from netcode.server_end import PACKETS_BURST_S, SIZES_BURST_S, SLOT_BITS
 from netcode.usual import open_compiled, open_in_columns
+from tests.effort import examples
 from tests.netcode.ends import KEY_DOWN, KEY_UP
 from tests.netcode.test_ends import Many, came, heard
 
@@ -66,7 +67,7 @@ def by_end(opened: Opened) -> list[tuple[int, bytes]]:
 
 
 @compiled_only
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_compiled_and_in_columns_are_the_same(data: st.DataObject) -> None:
     """The same packets and replies, the same drops, and every column of every end as it is there."""
