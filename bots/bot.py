@@ -94,7 +94,7 @@ class Bot:
     def series(self) -> PlayerSeries:
         """What it has seen so far."""
         if self.row >= 0:
-            self._swarm.lean.settle(self.row)
+            self._swarm.columns.settle(self.row)
         return self.kept
 
     @property
@@ -126,7 +126,7 @@ class Bot:
     def in_flight(self) -> int:
         """Inputs that were sent and not acknowledged."""
         if self.row >= 0:
-            return self._swarm.lean.in_flight(self.row)
+            return self._swarm.columns.in_flight(self.row)
         return 0 if self.play is None else self.play.window.newest - self.play.window.acknowledged
 
     @property
@@ -179,7 +179,7 @@ class Bot:
         """Send nothing new; what is unacknowledged is still repeated."""
         self.sending = False
         if self.row >= 0:
-            self._swarm.lean.sending[self.row] = False
+            self._swarm.columns.sending[self.row] = False
 
     async def open_room(self, game: str = "", options: Mapping[str, str] | None = None) -> tuple[str, int]:
         """Open a room: its id and its seats. Without `game`: of the arena, or else of the server's first one.
@@ -232,7 +232,7 @@ class Bot:
         """Say what is to be said in this slice; returns the datagram, if it takes one: an input, or a probe."""
         if self.away or self.play is None:
             return None
-        if now - max(self.heard_at, self._swarm.lean.woke_at) > SILENT_S:
+        if now - max(self.heard_at, self._swarm.columns.woke_at) > SILENT_S:
             self._control.seek()
         if self.who.transport != "udp":
             self._swarm.say(self, realtime_bytes(_INPUT + self._input_packet(self.play, now)), now)
@@ -305,7 +305,7 @@ class Bot:
     def score(self) -> int | None:
         """The seat's score in the newest frame; None where the game shows none, or the bot does not look."""
         play = self.play
-        newest = self._swarm.lean.newest_frame(self.row) if self.row >= 0 else None if play is None else play.newest
+        newest = self._swarm.columns.newest_frame(self.row) if self.row >= 0 else None if play is None else play.newest
         if not self.full or play is None or newest is None:
             return None
         field = play.info.layout.shared_at.get("score")

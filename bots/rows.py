@@ -6,7 +6,7 @@
 
 A bot is in a row as long as all is as usual with it (`takes`): its path is proven, and the newest datagram was the
 newest frame. Meanwhile its objects stand still, but for the brain of one that sees its frames. What becomes of a row is
-in `bots.lean`.
+in `bots.columns`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Players whose inputs and frames take the control connection, in the rows of `bots.lean`: many of them in one pass.
+"""Players whose inputs and frames take the control connection, in the rows of `bots.columns`: many of them in one pass.
 
-pool reads all ready sockets ─► frames of rows that are streamed, usual ones ─► `Lean.hear`
+pool reads all ready sockets ─► frames of rows that are streamed, usual ones ─► `Columns.hear`
                                     └─► whatever else: `bots.control`, and the bot leaves its row
-a slice's rows ─► `Lean.say` ─► framed, masked ─► one send() a connection
+a slice's rows ─► `Columns.say` ─► framed, masked ─► one send() a connection
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import trio
 
 from bots.bot import Bot
-from bots.lean import Lean
+from bots.columns import Columns
 from netcode.frame import HEADER_DTYPE as HEADER
 from netcode.packed import Packed, packed
 from netcode.seal import DatagramType
@@ -31,22 +31,22 @@ class Streams:
 
     def __init__(
         self,
-        lean: Lean,
+        columns: Columns,
         odd: Callable[[Bot, bytes, float], None],
     ) -> None:
         """`odd` has a bot take a packet by itself."""
-        self._lean, self._odd = lean, odd
+        self._columns, self._odd = columns, odd
         self._waiting: dict[Bot, bytes] = {}
         self._waiting_at = 0.0
 
     def take(self, came: Pieces) -> np.ndarray:
         """Take frames; how many bytes of each piece that was."""
         self.settle()
-        lean, now, sizes = self._lean, trio.current_time(), came.data.sizes
+        columns, now, sizes = self._columns, trio.current_time(), came.data.sizes
         taken = np.zeros(len(sizes), np.int64)
-        rows = lean.find(came.keys)
+        rows = columns.find(came.keys)
         at = np.flatnonzero(rows >= 0)
-        at = at[lean.streamed[rows[at]]]
+        at = at[columns.streamed[rows[at]]]
         while len(at) >= MANY or (len(at) and not taken.any()):
             rest = Packed(came.data.data, came.data.begins[at] + taken[at], sizes[at] - taken[at])
             packets, lengths = first_packets(rest, came.web[at], masked=False)
@@ -56,7 +56,7 @@ class Streams:
             if not len(at):
                 break
             frames = Packed(packets.data, packets.begins + 1, packets.sizes - 1)
-            strange = self._lean.hear(rows[at], frames, now)
+            strange = self._columns.hear(rows[at], frames, now)
             at, lengths = at[~strange], lengths[~strange]
             taken[at] += lengths
             at = at[taken[at] < sizes[at]]
@@ -66,7 +66,7 @@ class Streams:
         """A packet came that `take` has left. A frame behind a message (events, mostly) is for the bot's row all the
         same, with others of its kind: to leave the row for it would cost more."""
         row = bot.row
-        if row < 0 or not self._lean.streamed[row] or packet[:1] != _FRAME or len(packet) <= HEADER.itemsize:
+        if row < 0 or not self._columns.streamed[row] or packet[:1] != _FRAME or len(packet) <= HEADER.itemsize:
             self._odd(bot, packet, now)
             return
         if bot in self._waiting:
@@ -80,15 +80,15 @@ class Streams:
             return
         waiting, self._waiting = self._waiting, {}
         rows = np.array([bot.row for bot in waiting], np.intp)
-        strange = self._lean.hear(rows, packed([packet[1:] for packet in waiting.values()]), self._waiting_at)
+        strange = self._columns.hear(rows, packed([packet[1:] for packet in waiting.values()]), self._waiting_at)
         for (bot, packet), is_odd in zip(waiting.items(), strange.tolist(), strict=True):
             if is_odd:
                 self._odd(bot, packet, self._waiting_at)
 
     def send(self, rows: np.ndarray, now: float) -> None:
         """Have these rows, all different, say their inputs."""
-        rows, plaintexts = self._lean.say(rows, now)
-        links = [self._lean.links[row] for row in rows.tolist()]
+        rows, plaintexts = self._columns.say(rows, now)
+        links = [self._columns.links[row] for row in rows.tolist()]
         web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
         keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if web.any() else None
         out = framed(plaintexts, DatagramType.INPUT, web, keys)

@@ -1,7 +1,7 @@
 """The swarm: hundreds of full bots or thousands of lean ones in one process, without being the limit oneself.
 
     a control connection a bot ──────────────────────────────────────────► log in, join, leave (and all else with tcp)
-    a sealed channel a bot, 4 UDP sockets for all:   recvmmsg ─┬─► rows of bots with whom all is as usual: `bots.lean`
+    a sealed channel a bot, 4 UDP sockets for all:   recvmmsg ─┬─► rows of bots with whom all is usual: `bots.columns`
                                                                └─► connection id ─► bot: open, time ─► read (full bots)
     one clock for all, in 8 slices of the tick:      slice's bots ─► next input, sealed ─► few messages
 
@@ -25,7 +25,7 @@ import numpy as np
 import trio
 
 from bots.bot import Bot
-from bots.lean import Lean, gather
+from bots.columns import Columns, gather
 from bots.streams import Streams
 from bots.weather import Parcel, Way, Weather
 from game.api import RowGame
@@ -64,14 +64,14 @@ class Swarm:
     """The sockets, the clock and the link conditions that the bots of a process share. `run` must be running."""
 
     def __init__(self, conditions: Conditions | None = None) -> None:
-        self.lean = Lean()
+        self.columns = Columns()
         self._lanes: list[socket.socket] = []
         self._ready = selectors.DefaultSelector()
         self._bots: dict[int, Bot] = {}
         self._slices = [_Slice() for _ in range(SLICES)]
         self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
-        self._streams = Streams(self.lean, self._hear_alone)
+        self._streams = Streams(self.columns, self._hear_alone)
         self.pool = LinkPool(self._streams.take)
         """Reads the control connections of all bots."""
         self._out = make_batch(SENT_AT_ONCE)
@@ -144,21 +144,21 @@ class Swarm:
         if bot.row >= 0:
             part = self._slice_of[bot]
             part.leave(bot.row)
-            self.lean.release(bot.row)
+            self.columns.release(bot.row)
             part.bots[bot] = None
 
     def open_window(self, now: float) -> None:
         """What all bots see from now on counts in their series."""
-        self.lean.start, self.lean.end = now, math.inf
+        self.columns.start, self.columns.end = now, math.inf
 
     def close_window(self, now: float) -> None:
         """What they see from now on does not."""
-        self.lean.end = now
+        self.columns.end = now
 
     @property
     def frames(self) -> int:
         """Frames that came in the window and that no series knows of yet."""
-        return int(self.lean.frames.sum())
+        return int(self.columns.frames.sum())
 
     def rules(self, seat: messages.Seated) -> RowGame | None:
         """The rules of a seat's room for prediction, shared by all of its kind; None where the game is not known."""
@@ -225,7 +225,7 @@ class Swarm:
 
     def _take(self, came: Received, now: float) -> None:
         """Datagrams of all kinds of bots."""
-        rest = self.lean.receive(came, now)
+        rest = self.columns.receive(came, now)
         for bot, frame, size in rest.frames:
             self.take_back(bot)
             bot.end.heard_at = now
@@ -306,7 +306,7 @@ class Swarm:
         while True:
             now = trio.current_time()
             if now - due > self._period_s + ASLEEP_S:
-                self.lean.woke_at = now
+                self.columns.woke_at = now
             due = max(due, now - self._period_s)  # beyond a tick a burst would only make it worse
             for _ in range(min(SLICES_AT_ONCE, int((now - due) / slice_s) + 1)):
                 self._take_turns(self._slices[turn % SLICES], now)
@@ -316,27 +316,27 @@ class Swarm:
 
     def _take_turns(self, part: _Slice, now: float) -> None:
         """Let the bots of a slice say what they have to say."""
-        lean, weather = self.lean, self._weather
+        columns, weather = self.columns, self._weather
         self._streams.settle()
-        for row in lean.failing(part.rows, now):
-            self.take_back(lean.bot(row))
-        streamed = lean.streamed[part.rows]
+        for row in columns.failing(part.rows, now):
+            self.take_back(columns.bot(row))
+        streamed = columns.streamed[part.rows]
         if streamed.any():
             self._streams.send(part.rows[streamed], now)
         rows = part.rows[~streamed]
         if len(rows):
             assert part.lane is not None
             for begin in range(0, len(rows), SENT_AT_ONCE):
-                self._out.burst(part.lane, *lean.send(rows[begin : begin + SENT_AT_ONCE], now))
+                self._out.burst(part.lane, *columns.send(rows[begin : begin + SENT_AT_ONCE], now))
         packets = [(bot, packet) for bot in part.bots if (packet := bot.turn(now)) is not None]
         if weather is not None:
             for bot, packet in packets:
                 weather.push(bot, Way.UP, packet, now)
             return
         self._send_each(packets)
-        for bot in [bot for bot in part.bots if bot.plain and lean.takes(bot, now)]:
+        for bot in [bot for bot in part.bots if bot.plain and columns.takes(bot, now)]:
             del part.bots[bot]
-            lean.enter(bot)
+            columns.enter(bot)
             part.enter(bot.row)
 
 

@@ -11,7 +11,7 @@ TESTS = (
     "netcode/test_ends.py",
     "netcode/test_inputs.py",
     "netcode/test_frame.py",
-    "bots/test_lean.py",
+    "bots/test_columns.py",
     "server/test_datagrams.py",
 )
 WITHOUT = """

@@ -133,7 +133,7 @@ class Herd:
             self.swarm._slice_of[player.bot] = self.part
             self.part.bots[player.bot] = None
         if not columns:
-            self.swarm.lean.takes = lambda bot, now: False  # type: ignore[method-assign]
+            self.swarm.columns.takes = lambda bot, now: False  # type: ignore[method-assign]
 
     def open_window(self, now: float) -> None:
         self.swarm.open_window(now)
@@ -261,9 +261,9 @@ def test_a_calm_run_is_all_in_columns(kind: str) -> None:
     async def main() -> None:
         ticks = [[("frame", 1, 0)] * MANY] * 2 + [[(kind, 1, 0)] * MANY] * 20
         one_by_one, columns, taken = await play(ticks, clock)
-        rows = columns.swarm.lean.row_of
+        rows = columns.swarm.columns.row_of
         assert len(rows) == MANY
-        assert columns.swarm.lean.streamed[list(rows.values())].all()
+        assert columns.swarm.columns.streamed[list(rows.values())].all()
         a_frame = len(realtime_bytes(bytes(1 + HEADER.size + 9)))
         in_columns = 1 + 20 * (4 if kind == "many" else 1)
         assert taken == MANY * in_columns * a_frame + MANY // 2 * in_columns * 2
@@ -282,7 +282,7 @@ def test_who_leaves_its_row_is_back_with_the_next_frame() -> None:
         for odd in ("event", "epoch", "nothing"):
             ticks = [calm] * 5 + [[(odd, 0, 0), *calm[1:]]] * (8 if odd == "nothing" else 1) + [calm] * 3
             one_by_one, columns, _ = await play(ticks, clock)
-            assert len(columns.swarm.lean.row_of) == 3
+            assert len(columns.swarm.columns.row_of) == 3
             assert columns.books() == one_by_one.books()
 
     clock = MockClock()
@@ -301,7 +301,7 @@ def test_a_frame_behind_a_message_is_for_the_row_all_the_same() -> None:
         assert [player.bot.row for player in herd.players] == rows
         herd.turn()
         assert [player.bot.row for player in herd.players] == rows
-        assert [herd.swarm.lean.tick[row] for row in rows] == [103, 103]
+        assert [herd.swarm.columns.tick[row] for row in rows] == [103, 103]
         herd.come([[realtime_bytes(b"")], []])
         assert [player.bot.row >= 0 for player in herd.players] == [False, True]
         assert herd.players[0].bot.faults == {"bad_frame": 1}
@@ -322,11 +322,11 @@ def test_frames_over_the_control_connection_of_one_who_has_a_path_are_not_for_it
             herd.come([[realtime_bytes(bytes([DatagramType.FRAME]) + head + bytes(9))]])
             herd.turn()
         assert bot.row >= 0
-        swarm.lean.streamed[bot.row] = False
+        swarm.columns.streamed[bot.row] = False
         piece = realtime_bytes(bytes([DatagramType.FRAME]) + HEADER.pack(0, 4, 0, 103, 0, 0, 0) + bytes(9))
         keys = [bot.end.connection]
         assert swarm._streams.take(Pieces.of([piece], keys, [False])).tolist() == [0]
-        assert np.array_equal(swarm.lean.tick[bot.row], 102)
+        assert np.array_equal(swarm.columns.tick[bot.row], 102)
 
     clock = MockClock()
     trio.run(main, clock=clock)
@@ -343,7 +343,7 @@ def test_who_was_kept_from_hearing_was_not_left_alone() -> None:
             herd.come([[realtime_bytes(bytes([DatagramType.FRAME]) + head + bytes(9))]] * 2)
             herd.turn()
         herd.swarm.take_back(herd.players[0].bot)
-        herd.swarm.lean.takes = lambda bot, now: False  # type: ignore[method-assign]
+        herd.swarm.columns.takes = lambda bot, now: False  # type: ignore[method-assign]
         herd.swarm._period_s = TICK_S
         async with trio.open_nursery() as nursery:
             nursery.start_soon(herd.swarm._clock)

@@ -1,4 +1,4 @@
-"""Lean players in columns: a batch of their frames, or a slice of their inputs, in one pass over NumPy arrays.
+"""Players in columns: a batch of their frames, or a slice of their inputs, in one pass over NumPy arrays.
 
     datagrams ─► connection id ─► row ─► usual? ─┬─► seal, window, tick, acks, books: all rows of a batch at once
                                                  └─► whatever else: one by one, by its bot
@@ -6,7 +6,7 @@
                                                └─► whatever else: one by one, by its bot
 
 *Usual* is a frame of the row's seat, newer than all before it. What becomes of a row is then just what `ClientEnd`,
-`Play` and `PlayerSeries` would make of it, less what nobody asks of a lean player (its share of lost datagrams).
+`Play` and `PlayerSeries` would make of it, less what nobody asks of a bot (its share of lost datagrams).
 Nothing here does I/O or reads a clock.
 """
 
@@ -51,7 +51,7 @@ class Rest:
     """Frames whose datagrams were opened, and the sizes of those."""
 
 
-class Lean(Rows):
+class Columns(Rows):
     """What becomes of the rows: frames come in, inputs go out."""
 
     # -- in -----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bots.bot import Bot
 from bots.brain import RandomWalk, RandomWalks, inside_world, make_brain
+from bots.columns import gather
 from bots.control import Control, Identity
-from bots.lean import gather
 from bots.rows import NEARBY
 from bots.swarm import Swarm
 from game.arena import Arena
@@ -165,7 +165,7 @@ class Herd:
             self.swarm._slice_of[player.bot] = self.part
             self.part.bots[player.bot] = None
         if not columns:
-            self.swarm.lean.takes = lambda bot, now: False  # type: ignore[method-assign]
+            self.swarm.columns.takes = lambda bot, now: False  # type: ignore[method-assign]
 
     def open_window(self, now: float) -> None:
         self.swarm.open_window(now)
@@ -189,7 +189,7 @@ class Herd:
 
     @property
     def in_rows(self) -> int:
-        return len(self.swarm.lean.row_of)
+        return len(self.swarm.columns.row_of)
 
     def books(self) -> list[dict[str, Any]]:
         for player in self.players:
@@ -364,9 +364,9 @@ def test_of_connections_that_end_alike_each_finds_its_row() -> None:
         server.take(herd.turn((step + 0.5) * TICK_S))
     ids = np.array([player.bot.end.connection for player in herd.players] + [0, 2, 2 * NEARBY], np.uint64)
     rows = [player.bot.row for player in herd.players]
-    assert herd.swarm.lean.find(ids).tolist() == [*rows, -1, -1, -1]
+    assert herd.swarm.columns.find(ids).tolist() == [*rows, -1, -1, -1]
     herd.swarm.take_back(herd.players[2].bot)
-    assert herd.swarm.lean.find(ids).tolist() == [*rows[:2], -1, -1, -1, -1]
+    assert herd.swarm.columns.find(ids).tolist() == [*rows[:2], -1, -1, -1, -1]
 
 
 def test_many_players_decide_as_each_would() -> None:
