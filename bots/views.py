@@ -69,7 +69,8 @@ class Views:
         """Read and check the frames of players, all different: each of this tick, against that of `ages` ticks before
         (0: nothing). What is wrong with each, as a number (see FAULTS)."""
         bases = ticks - ages
-        found = np.where((ages == 0) | (self._ticks[slots, bases % BASELINES_MAX] == bases), READ, BASELINE_UNKNOWN)
+        kept = (bases >= 0) & (self._ticks[slots, bases % BASELINES_MAX] == bases)
+        found = np.where((ages == 0) | kept, READ, BASELINE_UNKNOWN)
         known = np.flatnonzero(found == READ)
         slots, ticks, bases, ages, rest = slots[known], ticks[known], bases[known], ages[known], deltas[known]
         places = slots * BASELINES_MAX + ticks % BASELINES_MAX

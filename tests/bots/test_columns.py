@@ -311,7 +311,17 @@ def test_a_calm_run_is_all_in_columns_and_measures_the_same(players: dict[str, A
     assert books["rtt"]["max_ms"] == pytest.approx(TICK_S * 500)
 
 
-@pytest.mark.parametrize(("age", "body", "fault"), [(30, view(1, 30), "baseline_unknown"), (0, b"\xff", "bad_frame")])
+BEFORE_THE_FIRST = -1
+
+
+@pytest.mark.parametrize(
+    ("age", "body", "fault"),
+    [
+        (30, view(1, 30), "baseline_unknown"),
+        (BEFORE_THE_FIRST, view(1, 30), "baseline_unknown"),
+        (0, b"\xff", "bad_frame"),
+    ],
+)
 def test_what_a_full_player_cannot_read_is_a_fault_and_it_plays_on_in_its_row(
     age: int, body: bytes, fault: str
 ) -> None:
@@ -322,7 +332,8 @@ def test_what_a_full_player_cannot_read_is_a_fault_and_it_plays_on_in_its_row(
         arrive = server.datagrams([USUAL])
         if step == 10:
             server.ticks[0] += 1
-            head = HEADER.pack(0, 4, 0, server.ticks[0], age, server.applied[0], 0)
+            back = server.ticks[0] + 1 if age == BEFORE_THE_FIRST else age
+            head = HEADER.pack(0, 4, 0, server.ticks[0], back, server.applied[0], 0)
             arrive.append(player.sealer.seal(DatagramType.FRAME, head + body))
         herd.come(arrive, now)
         server.take(herd.turn(now + TICK_S / 2))
