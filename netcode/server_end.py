@@ -107,7 +107,7 @@ class ServerEnd:
 
     def take_packet(self, size: int, now: float) -> bool:
         """Whether a genuine realtime packet of `size` bytes is within the session's budget; otherwise it is dropped."""
-        # As `ServerEnds.take_packets`, spelled out: this runs once for every packet over the control channel.
+        # As `ServerEnds.take_packets`, spelled out: arrays of one number are slower than numbers.
         ends, slot = self.ends, self.slot
         packets = max(float(ends.packets_full_at[slot]), now) + 1.0 / PACKETS_PER_S
         room = max(float(ends.sizes_full_at[slot]), now) + size / PACKET_BYTES_PER_S
