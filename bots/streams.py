@@ -7,7 +7,6 @@ a slice's rows ─► `Columns.say` ─► framed, masked ─► one send() a co
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -18,8 +17,8 @@ from bots.columns import Columns
 from netcode.frame import HEADER_DTYPE as HEADER
 from netcode.packed import Packed, packed
 from netcode.seal import DatagramType
-from netcode.streams import Pieces, first_packets, framed
-from netcode.weblink import WebSocketLink
+from netcode.streams import Pieces, first_packets
+from netcode.weblink import write_all
 
 MANY = 8
 """Connections that have said more than one packet each are looked at together if they are so many."""
@@ -88,11 +87,5 @@ class Streams:
     def send(self, rows: np.ndarray, now: float) -> None:
         """Have these rows, all different, say their inputs."""
         rows, plaintexts = self._columns.say(rows, now)
-        links = [self._columns.links[row] for row in rows.tolist()]
-        web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
-        keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if web.any() else None
-        out = framed(plaintexts, DatagramType.INPUT, web, keys)
-        data = out.data.data
-        for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
-            assert link is not None
-            link.write_framed(data[begin:end])
+        links = [link for row in rows.tolist() if (link := self._columns.links[row]) is not None]
+        write_all(links, plaintexts, DatagramType.INPUT, masked=True)

@@ -5,7 +5,7 @@
                                                                └─► connection id ─► bot: open, time ─► read (full bots)
     one clock for all, in 8 slices of the tick:      slice's bots ─► next input, sealed ─► few messages
 
-Two slices share a socket (a *lane*), and all lanes are drained together, so that batches are large; what lean bots of a
+Two slices share a socket (a *lane*), and all lanes are drained together, so that batches are large; what the bots of a
 slice say goes to the kernel as a few messages, which it cuts. A frame's time is that of its batch; views are read after
 everything that has come is timed, so that one bot's reading does not count as another's waiting. Deadlines of the clock
 are absolute; when the loop is late the report says so (see `bots.crew`). With link conditions every packet goes through

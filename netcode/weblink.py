@@ -10,15 +10,19 @@ which error the last message has told: 4000 and the number of the error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import trio
 
 from netcode.certificate import ClientTrust, is_loopback
 from netcode.errors import ErrorCode
 from netcode.limits import address_key
 from netcode.origin import UpgradePolicy
+from netcode.packed import Packed
 from netcode.pool import LinkPool
+from netcode.streams import framed
 from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
 from netcode.tls import Turn
 from netcode.websocket import (
@@ -259,3 +263,14 @@ async def asks_for_http(link: ByteLink) -> bool:
     if link.unasked and not asks:
         raise HandshakeFailed("the peer speaks neither TLS nor HTTP")
     return asks
+
+
+def write_all(links: Sequence[Link], plaintexts: Packed, kind: int, *, masked: bool) -> None:
+    """Write a realtime packet of this type, none longer than FRAMED_MAX, to each of these links with one call each.
+    `masked`: as a client."""
+    web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
+    keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if masked and web.any() else None
+    out = framed(plaintexts, kind, web, keys)
+    data = out.data.data
+    for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
+        link.write_framed(data[begin:end])

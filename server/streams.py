@@ -18,8 +18,8 @@ from netcode.inputs import well_formed
 from netcode.packed import Packed
 from netcode.seal import DatagramType
 from netcode.server_end import NOBODY
-from netcode.streams import FRAMED_MAX, Pieces, first_packets, framed
-from netcode.weblink import WebSocketLink
+from netcode.streams import FRAMED_MAX, Pieces, first_packets
+from netcode.weblink import write_all
 from netcode.websocket import FRAME_COST
 
 OWED_MAX = 4096
@@ -67,9 +67,4 @@ def send_frames(ends: ServerEnds, slots: np.ndarray, frames: Packed) -> None:
         for slot, frame in zip(slots[~short].tolist(), frames[~short].strings(), strict=True):
             ends.owners[slot].link.write(realtime_bytes(_FRAME + frame))
         slots, frames = slots[short], frames[short]
-    links = [ends.owners[slot].link for slot in slots.tolist()]
-    web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
-    out = framed(frames, DatagramType.FRAME, web)
-    data = out.data.data
-    for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
-        link.write_framed(data[begin:end])
+    write_all([ends.owners[slot].link for slot in slots.tolist()], frames, DatagramType.FRAME, masked=False)
