@@ -188,13 +188,17 @@ class _Connection:
                 self._scope.deadline = trio.current_time() + REQUEST_S
 
     async def _write(self, data: bytes) -> None:
-        """Write all of it. Nobody else waits for a peer who does not read."""
-        if isinstance(self._stream, trio.SocketStream):
-            with contextlib.suppress(BlockingIOError):
-                data = data[os.write(self._stream.socket.fileno(), data) :]
-        if data:
+        """Write all of it. Nobody else waits for a peer who does not read, nor for all who are found gone at once."""
+        if not isinstance(self._stream, trio.SocketStream):
             async with away():
                 await self._stream.send_all(data)
+            return
+        while data:
+            try:
+                data = data[os.write(self._stream.socket.fileno(), data) :]
+            except BlockingIOError:
+                async with away():
+                    await trio.lowlevel.wait_writable(self._stream.socket)
 
     def _rest(self) -> None:
         self._idle[self], self._lines = None, 0

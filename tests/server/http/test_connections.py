@@ -6,6 +6,7 @@ import contextlib
 import gc
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -108,20 +109,19 @@ async def test_a_body_that_is_too_large_is_not_read(tmp_path: Path, chunked: boo
 
 async def test_who_does_not_read_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = trio.Event()
-    send_all = trio.SocketStream.send_all
+    wait_writable = trio.lowlevel.wait_writable
 
-    async def sends(stream: trio.SocketStream, data: bytes) -> None:
-        if len(data) > 1000:  # what the server could not write at once
-            blocked.set()
-        await send_all(stream, data)
+    async def waits(sock: Any) -> None:  # for what the server could not write at once
+        blocked.set()
+        await wait_writable(sock)
 
     async with serving_web(tmp_path) as web, web.raw() as stream:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        monkeypatch.setattr(trio.SocketStream, "send_all", sends)
+        monkeypatch.setattr(trio.lowlevel, "wait_writable", waits)
         request = f"GET /api/v1/openapi.json HTTP/1.1\r\nHost: 127.0.0.1:{web.port}\r\n\r\n".encode()
         with trio.fail_after(HANG_S):
             while not blocked.is_set():
-                await send_all(stream, request * 10)
+                await stream.send_all(request * 10)
                 with trio.move_on_after(0.01):
                     await blocked.wait()
             assert HANG_S < connections.REQUEST_S
