@@ -127,6 +127,10 @@ class Columns(Rows):
         strange: np.ndarray = (heads["stream"] != self.stream[rows]) | (heads["epoch"] != self.epoch[rows])
         strange |= (ahead == 0) | (ahead > AHEAD_MAX) | (settled > self.newest[rows] - acknowledged)
         strange |= tells & (lengths < _FRAME.itemsize)
+        full = np.flatnonzero(self.full[rows])
+        if len(full) and self.views is not None:
+            ages = heads["age"][full].astype(np.int64)
+            strange[full] |= ~self.views.know(self.slot[rows[full]], self.tick[rows[full]] + ahead[full], ages)
         if strange.any():
             good = ~strange
             heads, tells, ahead, settled = heads[good], tells[good], ahead[good], settled[good]

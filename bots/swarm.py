@@ -46,6 +46,8 @@ GATHERED = 1024
 """Datagrams that are taken at once."""
 FEW, GATHER_S = 256, 0.002
 """A batch has a price of its own: behind one of fewer than so many the next ones are waited for."""
+READ_FOR_S = 0.008
+"""Control connections are read for so long before others may run."""
 SENT_AT_ONCE = 1024
 ASLEEP_S = 0.1
 """A clock that is so much later than a tick was kept from hearing, too: its bots have not been left alone."""
@@ -72,7 +74,7 @@ class Swarm:
         self._slice_of: dict[Bot, _Slice] = {}
         self._added = 0
         self._streams = Streams(self.columns, self._hear_alone)
-        self.pool = LinkPool(self._streams.take)
+        self.pool = LinkPool(self._streams.take, at_once=GATHERED, for_s=READ_FOR_S)
         """Reads the control connections of all bots."""
         self._out = make_batch(SENT_AT_ONCE)
         self._in = make_batch(RECEIVED_MAX)

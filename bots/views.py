@@ -19,8 +19,8 @@ from netcode.frame import BASELINES_MAX, FrameDecoder
 from netcode.packed import Packed
 from netcode.play import SeatInfo
 
-READ, BASELINE_UNKNOWN, BAD_FRAME, OUTSIDE_WORLD = range(4)
-FAULTS = ("", "baseline_unknown", "bad_frame", "outside_world")
+READ, BAD_FRAME, OUTSIDE_WORLD = range(3)
+FAULTS = ("", "bad_frame", "outside_world")
 """What is wrong with a view, by the number that `Views.read` tells; only the last one was read."""
 
 
@@ -65,29 +65,30 @@ class Views:
         shared, own = self._views
         return array("q", shared[place].tobytes()), array("q", own[place].tobytes())
 
-    def read(self, slots: np.ndarray, ticks: np.ndarray, ages: np.ndarray, deltas: Packed) -> np.ndarray:
-        """Read and check the frames of players, all different: each of this tick, against that of `ages` ticks before
-        (0: nothing). What is wrong with each, as a number (see FAULTS)."""
+    def know(self, slots: np.ndarray, ticks: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        """Which frames of these players and ticks can be read: those against nothing (age 0), or against a view, of
+        `ages` ticks before, that is kept."""
         bases = ticks - ages
-        kept = (bases >= 0) & (self._ticks[slots, bases % BASELINES_MAX] == bases)
-        found = np.where((ages == 0) | kept, READ, BASELINE_UNKNOWN)
-        known = np.flatnonzero(found == READ)
-        slots, ticks, bases, ages, rest = slots[known], ticks[known], bases[known], ages[known], deltas[known]
+        known: np.ndarray = (ages == 0) | ((bases >= 0) & (self._ticks[slots, bases % BASELINES_MAX] == bases))
+        return known
+
+    def read(self, slots: np.ndarray, ticks: np.ndarray, ages: np.ndarray, deltas: Packed) -> np.ndarray:
+        """Read and check the frames, which `know` has let through, of players, all different. What is wrong with each,
+        as a number (see FAULTS)."""
         places = slots * BASELINES_MAX + ticks % BASELINES_MAX
-        baselines = np.where(ages == 0, -1, slots * BASELINES_MAX + bases % BASELINES_MAX)
+        baselines = np.where(ages == 0, -1, slots * BASELINES_MAX + (ticks - ages) % BASELINES_MAX)
         self._ticks[slots, ticks % BASELINES_MAX] = -1
-        good = np.ones(len(known), bool)
+        good, rest = np.ones(len(slots), bool), deltas
         for decoder, views in zip(self._deltas, self._views, strict=True):
             ends = decoder.decode_all(rest, views, baselines, places)
             good &= ends >= 0
             ends = np.maximum(ends, 0)
             rest = Packed(rest.data, rest.begins + ends, rest.sizes - ends)
-        found[known[~good]] = BAD_FRAME
-        known, places = known[good], places[good]
         self._ticks[slots[good], ticks[good] % BASELINES_MAX] = ticks[good]
+        found = np.where(good, READ, BAD_FRAME)
         for start, end, edge in self._edges:
             seen = self._views[0][places, start:end]
-            found[known[((seen < 0) | (seen >= edge)).any(axis=1)]] = OUTSIDE_WORLD
+            found[good & ((seen < 0) | (seen >= edge)).any(axis=1)] = OUTSIDE_WORLD
         return found
 
     def _grow(self) -> None:

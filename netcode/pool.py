@@ -56,8 +56,13 @@ class Reader(Protocol):
 class LinkPool:
     """Reads sockets that are readable. `run` must be running."""
 
-    def __init__(self, crowd: Crowd | None = None) -> None:
+    def __init__(
+        self, crowd: Crowd | None = None, *, at_once: int = READERS_AT_ONCE, for_s: float = READ_FOR_S
+    ) -> None:
+        """`at_once`, `for_s`: how much is read, and then taken, before other tasks run; a pass of the crowd has a price
+        of its own."""
         self._crowd = crowd
+        self._at_once, self._for_s = at_once, for_s
         self._readers: dict[int, Reader] = {}
         self._epoll: select.epoll | None = None
         self._ready: list[int] = []  # named by the kernel, and not read yet
@@ -103,7 +108,7 @@ class LinkPool:
     def read(self) -> bool:
         """Read what is readable now, and have it taken; whether there is more."""
         more = not self._left and self._read_ready()
-        until = time.perf_counter() + READ_FOR_S
+        until = time.perf_counter() + self._for_s
         while self._left:
             reader, data = self._left.pop()
             reader.take(data)
@@ -116,9 +121,9 @@ class LinkPool:
         assert self._epoll is not None
         more = False
         if not self._ready:
-            self._ready = [fd for fd, _ in self._epoll.poll(0, READERS_AT_ONCE)]
-            more = len(self._ready) == READERS_AT_ONCE
-        until, find = time.perf_counter() + READ_FOR_S, self._readers.get
+            self._ready = [fd for fd, _ in self._epoll.poll(0, self._at_once)]
+            more = len(self._ready) == self._at_once
+        until, find = time.perf_counter() + self._for_s, self._readers.get
         readers: list[Reader] = []
         pieces: list[bytes] = []
         while self._ready and time.perf_counter() < until:

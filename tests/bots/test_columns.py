@@ -315,16 +315,16 @@ BEFORE_THE_FIRST = -1
 
 
 @pytest.mark.parametrize(
-    ("age", "body", "fault"),
+    ("age", "body", "faults"),
     [
-        (30, view(1, 30), "baseline_unknown"),
-        (BEFORE_THE_FIRST, view(1, 30), "baseline_unknown"),
-        (0, b"\xff", "bad_frame"),
+        (30, view(1, 30), set()),
+        (BEFORE_THE_FIRST, view(1, 30), set()),
+        (0, b"\xff", {"bad_frame"}),
+        (0, view(1, 0, 1600), {"outside_world"}),
     ],
+    ids=["a baseline that it does not have", "one from before the first tick", "malformed", "outside"],
 )
-def test_what_a_full_player_cannot_read_is_a_fault_and_it_plays_on_in_its_row(
-    age: int, body: bytes, fault: str
-) -> None:
+def test_what_a_full_player_cannot_read_leaves_it_where_it_was(age: int, body: bytes, faults: set[str]) -> None:
     herd = Herd(1, columns=True, **FULL)
     server, now, (player,) = Server(herd), 0.0, herd.players
     for step in range(20):
@@ -338,7 +338,8 @@ def test_what_a_full_player_cannot_read_is_a_fault_and_it_plays_on_in_its_row(
         herd.come(arrive, now)
         server.take(herd.turn(now + TICK_S / 2))
     assert herd.in_rows == 1
-    assert player.bot.faults == {fault: 1}
+    assert set(player.bot.faults) == faults
+    assert player.bot.series.newest == server.ticks[0]
 
 
 @pytest.mark.parametrize("deep", [QUEUED_MAX - 1, 2])
