@@ -17,11 +17,9 @@ from bots.columns import Columns
 from netcode.frame import HEADER_DTYPE as HEADER
 from netcode.packed import Packed, packed
 from netcode.seal import DatagramType
-from netcode.streams import Pieces, first_packets
+from netcode.streams import MANY, Pieces, first_packets
 from netcode.weblink import write_all
 
-MANY = 8
-"""Connections that have said more than one packet each are looked at together if they are so many."""
 _FRAME = bytes([DatagramType.FRAME])
 
 

@@ -21,7 +21,7 @@ from netcode.play import SeatInfo
 
 READ, BAD_FRAME, OUTSIDE_WORLD = range(3)
 FAULTS = ("", "bad_frame", "outside_world")
-"""What is wrong with a view, by the number that `Views.read` tells; only the last one was read."""
+"""What is wrong with a view, by the number that `Views.read` tells; what lies outside the world was read."""
 
 
 class Views:

@@ -20,6 +20,8 @@ PACKET_MAX = 512
 are unmasked at the length of the longest, so one long one makes it dearer for everybody."""
 FRAMED_MAX = 60_000
 """Bytes of a plaintext that is framed here."""
+MANY = 8
+"""Connections that have said more than one packet each are looked at together if they are so many."""
 _BINARY, _MASKED, _MEDIUM = 0x82, 0x80, 126
 _WEB_HEAD, _KEY, _HEAD = 4, 4, 6  # the longest head of a short message, its key, ours with the type
 

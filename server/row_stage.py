@@ -51,7 +51,7 @@ class RowOccupant(Occupant):
 
 @attrs.frozen(eq=False)
 class _Present:
-    """Those who are not away, in columns: known until somebody comes or goes, or a room does."""
+    """Those who are not away: known until somebody comes, goes or leaves."""
 
     occupants: dict[int, RowOccupant]
     """By place."""

@@ -18,15 +18,14 @@ from netcode.inputs import well_formed
 from netcode.packed import Packed
 from netcode.seal import DatagramType
 from netcode.server_end import NOBODY
-from netcode.streams import FRAMED_MAX, Pieces, first_packets
+from netcode.streams import FRAMED_MAX, MANY, Pieces, first_packets
 from netcode.weblink import write_all
 from netcode.websocket import FRAME_COST
 
 OWED_MAX = 4096
 """Bytes that a session may owe before its visitor charges them: a second of play."""
-MANY, ROUNDS_MAX = 8, 4
-"""Connections that have said more than one packet each are looked at together if they are so many, and so often: who
-floods does so by itself."""
+ROUNDS_MAX = 4
+"""So often connections that have said more are looked at together: who floods does so by itself."""
 _FRAME = bytes([DatagramType.FRAME])
 
 

@@ -16,7 +16,6 @@ from websockets.frames import Frame, Opcode
 from bots.bot import Bot
 from bots.brain import make_brain
 from bots.control import Control, Identity
-from bots.streams import MANY
 from bots.swarm import Swarm
 from netcode import messages
 from netcode.control import ControlChannel, message_bytes, realtime_bytes
@@ -24,7 +23,7 @@ from netcode.frame import HEADER
 from netcode.play import Play
 from netcode.realtime import ClientEnd
 from netcode.seal import DatagramType
-from netcode.streams import Pieces
+from netcode.streams import MANY, Pieces
 from netcode.weblink import WebSocketLink
 from tests.effort import examples
 from tests.netcode.queue import InputPacket, parse_input_packet

@@ -27,10 +27,10 @@ from netcode.packed import Packed, packed
 from netcode.pool import LinkPool
 from netcode.seal import DatagramType, DropCounters, Suite
 from netcode.server_end import PACKETS_BURST, SLOT_BITS, Channel, ServerEnd
-from netcode.streams import Pieces
+from netcode.streams import MANY, Pieces
 from netcode.tcp import ByteLink
 from netcode.websocket import WebSocket
-from server.streams import MANY, OWED_MAX, ROUNDS_MAX, Crowd
+from server.streams import OWED_MAX, ROUNDS_MAX, Crowd
 
 INPUT = b"ab"
 
