@@ -1,8 +1,9 @@
 /* What is done for every datagram of a tick, for many of them in one call: opened and accepted (_usual.c), sealed (_seals.c),
    read as inputs (_inputs.c), encoded as a delta, and put together from parts.
 
-   Optional: where it cannot be built or finds no OpenSSL, netcode/usual.py, netcode/seals.py, netcode/inputs.py,
-   netcode/packed.py and netcode/delta.py do the same in Python, slower; their tests hold the two against each other.
+   Optional: where it cannot be built or there are no ciphers for it (netcode/ciphers.py), netcode/usual.py,
+   netcode/seals.py, netcode/inputs.py, netcode/packed.py and netcode/delta.py do the same in Python, slower; their tests
+   hold the two against each other.
 
    Every function checks each row's bounds before it touches memory: rows come from the network. Arrays are C-contiguous,
    aligned and different ones; sizes, places and sequences are int64. */
@@ -300,6 +301,7 @@ static PyObject *undeltas(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
+    {"use_ciphers", use_ciphers, METH_VARARGS, NULL},
     {"seal", seal, METH_VARARGS, NULL},
     {"open", open_, METH_VARARGS, NULL},
     {"open_usual", open_usual, METH_VARARGS, NULL},
@@ -313,10 +315,4 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "netcode._packed", .m_size = -1, .m_methods = methods};
 
-PyMODINIT_FUNC PyInit__packed(void) {
-    if (find_openssl() != 0) {
-        PyErr_SetString(PyExc_ImportError, "no usable libcrypto");
-        return NULL;
-    }
-    return PyModule_Create(&definition);
-}
+PyMODINIT_FUNC PyInit__packed(void) { return PyModule_Create(&definition); }

@@ -52,14 +52,12 @@ static inline uint64_t little(const unsigned char *bytes, int count) {
 
 /* ---- _seals.c ---- */
 
-/* Find the ciphers; -1 where there are none. */
-int find_openssl(void);
-
 /* Open a datagram of at least OVERHEAD bytes: whether its tag fits. `out` has room for `size` - OVERHEAD bytes, which are
    worth nothing where it does not. */
 int open_datagram(int suite, const unsigned char *key, int64_t sequence, int direction, const unsigned char *datagram,
                   int64_t size, unsigned char *out);
 
+PyObject *use_ciphers(PyObject *module, PyObject *args);
 PyObject *seal(PyObject *module, PyObject *args);
 PyObject *open_(PyObject *module, PyObject *args);
 

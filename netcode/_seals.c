@@ -1,97 +1,51 @@
-/* Datagrams sealed and opened: see netcode/seals.py. The ciphers are those of the system's libcrypto, found at run time, so
-   that no headers are needed and the system's updates reach us. */
+/* Datagrams sealed and opened: see netcode/seals.py. The ciphers are libsodium's, which netcode/ciphers.py finds for us. */
 
 #include "_packed.h"
-#include <dlfcn.h>
 
-/* ---- OpenSSL's EVP interface, the same since 1.1 ---- */
+/* ---- libsodium's interface, the same for both suites ---- */
 
-typedef struct evp_cipher_st EVP_CIPHER;
-typedef struct evp_cipher_ctx_st EVP_CIPHER_CTX;
-typedef int (*init_function)(EVP_CIPHER_CTX *, const EVP_CIPHER *, void *, const unsigned char *, const unsigned char *);
-typedef int (*update_function)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int);
-typedef int (*final_function)(EVP_CIPHER_CTX *, unsigned char *, int *);
+typedef unsigned char bytes;
+typedef unsigned long long length;
+typedef int (*encrypt_function)(bytes *sealed, length *sealed_size, const bytes *plain, length size, const bytes *named,
+                                length named_size, const bytes *unused, const bytes *nonce, const bytes *key);
+typedef int (*decrypt_function)(bytes *plain, length *plain_size, bytes *unused, const bytes *sealed, length size,
+                                const bytes *named, length named_size, const bytes *nonce, const bytes *key);
 
-enum { GET_TAG = 0x10, SET_TAG = 0x11 };
+static encrypt_function encrypt[SUITES];
+static decrypt_function decrypt[SUITES];
 
-static EVP_CIPHER_CTX *(*context_new)(void);
-static int (*context_control)(EVP_CIPHER_CTX *, int, int, void *);
-static init_function encrypt_init, decrypt_init;
-static update_function encrypt_update, decrypt_update;
-static final_function encrypt_final, decrypt_final;
-static void (*clear_errors)(void);
-static EVP_CIPHER_CTX *encrypting[SUITES], *decrypting[SUITES];
-
-int find_openssl(void) {
-    static const char *names[] = {"libcrypto.so.3", "libcrypto.so.1.1"};
-    static const char *suites[SUITES] = {"EVP_aes_256_gcm", "EVP_chacha20_poly1305"};
-    void *library = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++) library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!library || !(*(void **)&clear_errors = dlsym(library, "ERR_clear_error"))) return -1;
-#define FIND(variable, name) \
-    if (!(*(void **)&(variable) = dlsym(library, name))) return -1
-    FIND(context_new, "EVP_CIPHER_CTX_new");
-    FIND(context_control, "EVP_CIPHER_CTX_ctrl");
-    FIND(encrypt_init, "EVP_EncryptInit_ex");
-    FIND(decrypt_init, "EVP_DecryptInit_ex");
-    FIND(encrypt_update, "EVP_EncryptUpdate");
-    FIND(decrypt_update, "EVP_DecryptUpdate");
-    FIND(encrypt_final, "EVP_EncryptFinal_ex");
-    FIND(decrypt_final, "EVP_DecryptFinal_ex");
+/* use_ciphers(addresses): of the functions that encrypt, one a suite, then of those that decrypt. */
+PyObject *use_ciphers(PyObject *module, PyObject *args) {
+    unsigned long long address[2 * SUITES];
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KKKK", &address[0], &address[1], &address[2], &address[3])) return NULL;
     for (int suite = 0; suite < SUITES; suite++) {
-        const EVP_CIPHER *(*cipher)(void);
-        FIND(cipher, suites[suite]);
-        encrypting[suite] = context_new();
-        decrypting[suite] = context_new();
-        if (!encrypting[suite] || !decrypting[suite] ||
-            encrypt_init(encrypting[suite], cipher(), NULL, NULL, NULL) != 1 ||
-            decrypt_init(decrypting[suite], cipher(), NULL, NULL, NULL) != 1) {
-            clear_errors(); /* a suite that this OpenSSL does not have */
-            return -1;
-        }
+        encrypt[suite] = (encrypt_function)(uintptr_t)address[suite];
+        decrypt[suite] = (decrypt_function)(uintptr_t)address[SUITES + suite];
     }
-#undef FIND
-    return 0;
+    Py_RETURN_NONE;
 }
 
-static void nonce_of(int64_t sequence, unsigned char *nonce) {
-    memset(nonce, 0, NONCE_SIZE);
-    for (int i = 0; i < 8; i++) nonce[i] = (unsigned char)((uint64_t)sequence >> 8 * i);
+/* What the tag vouches for beside the plaintext: the header up to the sequence, the direction, and the whole sequence. */
+typedef struct {
+    bytes named[NAMED_SIZE + 1], nonce[NONCE_SIZE];
+} told;
+
+static told told_of(const bytes *head, int direction, int64_t sequence) {
+    told found = {0};
+    memcpy(found.named, head, NAMED_SIZE);
+    found.named[NAMED_SIZE] = (bytes)direction;
+    for (int i = 0; i < 8; i++) found.nonce[i] = (bytes)((uint64_t)sequence >> 8 * i);
+    return found;
 }
 
 /* ---- seal and open ---- */
 
-static int seal_one(int suite, const unsigned char *key, const unsigned char *nonce, const unsigned char *named,
-                    const unsigned char *plain, int size, unsigned char *out) {
-    EVP_CIPHER_CTX *context = encrypting[suite];
-    int done;
-    return encrypt_init(context, NULL, NULL, key, nonce) == 1 &&
-           encrypt_update(context, NULL, &done, named, NAMED_SIZE + 1) == 1 &&
-           (size == 0 || encrypt_update(context, out, &done, plain, size) == 1) &&
-           encrypt_final(context, out + size, &done) == 1 &&
-           context_control(context, GET_TAG, TAG_SIZE, out + size) == 1;
-}
-
-static int open_one(int suite, const unsigned char *key, const unsigned char *nonce, const unsigned char *named,
-                    const unsigned char *sealed, int size, unsigned char *out) {
-    EVP_CIPHER_CTX *context = decrypting[suite];
-    int done;
-    return decrypt_init(context, NULL, NULL, key, nonce) == 1 &&
-           decrypt_update(context, NULL, &done, named, NAMED_SIZE + 1) == 1 &&
-           (size == 0 || decrypt_update(context, out, &done, sealed, size) == 1) &&
-           context_control(context, SET_TAG, TAG_SIZE, (void *)(sealed + size)) == 1 &&
-           decrypt_final(context, out + size, &done) == 1;
-}
-
-int open_datagram(int suite, const unsigned char *key, int64_t sequence, int direction, const unsigned char *datagram,
-                  int64_t size, unsigned char *out) {
-    unsigned char nonce[NONCE_SIZE], named[NAMED_SIZE + 1];
-    memcpy(named, datagram, NAMED_SIZE);
-    named[NAMED_SIZE] = (unsigned char)direction;
-    nonce_of(sequence, nonce);
-    if (open_one(suite, key, nonce, named, datagram + HEAD_SIZE, (int)(size - OVERHEAD), out)) return 1;
-    clear_errors(); /* the queue is the thread's: TLS connections would take what is left there for their own */
-    return 0;
+int open_datagram(int suite, const bytes *key, int64_t sequence, int direction, const bytes *datagram, int64_t size,
+                  bytes *out) {
+    const told it = told_of(datagram, direction, sequence);
+    return decrypt[suite] && decrypt[suite](out, NULL, NULL, datagram + HEAD_SIZE, (length)(size - HEAD_SIZE), it.named,
+                                            sizeof it.named, it.nonce, key) == 0;
 }
 
 /* seal(keys, suites, slots, sequences, heads, direction, data, begins, sizes, out): `out` becomes the datagrams, one
@@ -106,14 +60,13 @@ PyObject *seal(PyObject *module, PyObject *args) {
         return NULL;
     const Py_ssize_t count = count_of(&a[SLOTS], 8), keys = count_of(&a[KEYS], KEY_SIZE);
     const int64_t *slots = a[SLOTS].buf, *sequences = a[SEQUENCES].buf, *begins = a[BEGINS].buf, *sizes = a[SIZES].buf;
-    const unsigned char *key = a[KEYS].buf, *suite = a[SUITE].buf, *head = a[HEADS].buf, *data = a[DATA].buf;
-    unsigned char *out = a[OUT].buf, nonce[NONCE_SIZE], named[NAMED_SIZE + 1];
+    const bytes *key = a[KEYS].buf, *suite = a[SUITE].buf, *head = a[HEADS].buf, *data = a[DATA].buf;
+    bytes *out = a[OUT].buf;
     const char *wrong = NULL;
     Py_ssize_t at = 0;
     if (count_of(&a[SEQUENCES], 8) != count || count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count ||
         a[HEADS].len != count * HEAD_SIZE || a[SUITE].len != keys)
         wrong = "columns of different lengths";
-    named[NAMED_SIZE] = (unsigned char)direction;
     for (Py_ssize_t i = 0; i < count && !wrong; i++) {
         const int64_t slot = slots[i], size = sizes[i];
         if (slot < 0 || slot >= keys || suite[slot] >= SUITES || size > INT32_MAX || !inside(begins[i], size, a[DATA].len) ||
@@ -121,15 +74,14 @@ PyObject *seal(PyObject *module, PyObject *args) {
             wrong = "a row out of bounds";
             break;
         }
+        const told it = told_of(head + i * HEAD_SIZE, direction, sequences[i]);
         memcpy(out + at, head + i * HEAD_SIZE, HEAD_SIZE);
-        memcpy(named, head + i * HEAD_SIZE, NAMED_SIZE);
-        nonce_of(sequences[i], nonce);
-        if (!seal_one(suite[slot], key + slot * KEY_SIZE, nonce, named, data + begins[i], (int)size, out + at + HEAD_SIZE))
+        if (!encrypt[suite[slot]] || encrypt[suite[slot]](out + at + HEAD_SIZE, NULL, data + begins[i], (length)size, it.named,
+                                                          sizeof it.named, NULL, it.nonce, key + slot * KEY_SIZE) != 0)
             wrong = "the cipher failed"; /* never seen */
         at += OVERHEAD + size;
     }
     release(a, ARRAYS);
-    if (wrong) clear_errors();
     if (wrong) return refuse(wrong);
     Py_RETURN_NONE;
 }
@@ -146,8 +98,8 @@ PyObject *open_(PyObject *module, PyObject *args) {
         return NULL;
     const Py_ssize_t count = count_of(&a[SLOTS], 8), keys = count_of(&a[KEYS], KEY_SIZE);
     const int64_t *slots = a[SLOTS].buf, *sequences = a[SEQUENCES].buf, *begins = a[BEGINS].buf, *sizes = a[SIZES].buf;
-    const unsigned char *key = a[KEYS].buf, *suite = a[SUITE].buf, *data = a[DATA].buf;
-    unsigned char *out = a[OUT].buf, *good = a[GOOD].buf;
+    const bytes *key = a[KEYS].buf, *suite = a[SUITE].buf, *data = a[DATA].buf;
+    bytes *out = a[OUT].buf, *good = a[GOOD].buf;
     const char *wrong = NULL;
     Py_ssize_t at = 0;
     if (count_of(&a[SEQUENCES], 8) != count || count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count ||
@@ -160,7 +112,7 @@ PyObject *open_(PyObject *module, PyObject *args) {
             wrong = "a row out of bounds";
             break;
         }
-        good[i] = (unsigned char)open_datagram(suite[slot], key + slot * KEY_SIZE, sequences[i], direction, data + begins[i],
+        good[i] = (bytes)open_datagram(suite[slot], key + slot * KEY_SIZE, sequences[i], direction, data + begins[i],
                                                sizes[i], out + at);
         if (!good[i]) memset(out + at, 0, (size_t)size);
         at += size;

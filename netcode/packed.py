@@ -17,12 +17,15 @@ from typing import Any
 import attrs
 import numpy as np
 
-_MADE_OF = {"add", "deltas", "open", "open_usual", "seal", "take_in", "undelta", "undeltas"}
+from netcode.ciphers import addresses
+
+_MADE_OF = {"add", "deltas", "open", "open_usual", "seal", "take_in", "undelta", "undeltas", "use_ciphers"}
 compiled: Any = None
-with contextlib.suppress(ImportError):  # no C compiler when it was installed, or no OpenSSL that we know
-    compiled = import_module("netcode._packed")
-    if not vars(compiled).keys() >= _MADE_OF:  # built from an older source
-        compiled = None
+with contextlib.suppress(ImportError):  # no C compiler when it was installed, or no ciphers for it
+    _module, _ciphers = import_module("netcode._packed"), addresses()
+    if vars(_module).keys() >= _MADE_OF:  # else it was built from an older source
+        _module.use_ciphers(*_ciphers)
+        compiled = _module
 
 
 @attrs.frozen(eq=False)

@@ -2,10 +2,11 @@
 
     deadline ─► collect ─► step ─► journal (begin) ─► encode frames ─► gate (stored?) ─► write and send
 
-Rooms are spread over a few *phases* of the tick, so that not all frames leave in one burst: with two phases at 20 Hz
-one half of the rooms ticks at 0, 50, 100 … ms, the other at 25, 75, 125 … ms. Deadlines are absolute, so ticks do not
-drift. A late tick is caught up; one that is more than CATCH_UP_MAX ticks behind gives the missed slots up (counted,
-they use up no tick number): the game slows down, it does not spiral.
+Rooms may be spread over a few *phases* of the tick, so that not all frames leave in one burst: with two phases at 20 Hz
+one half of the rooms ticks at 0, 50, 100 … ms, the other at 25, 75, 125 … ms. One is the default: what is done for many
+rooms at once has a fixed price, which each phase pays. Deadlines are absolute, so ticks do not drift. A late tick is
+caught up; one that is more than CATCH_UP_MAX ticks behind gives the missed slots up (counted, they use up no tick
+number): the game slows down, it does not spiral.
 """
 
 from __future__ import annotations

@@ -160,8 +160,9 @@ class Settings:
         metavar="KEY=VALUE",
     )
     phases: int = setting(
-        2,
-        "Parts of a tick that the rooms are spread over, so that not all frames leave at once.",
+        1,
+        "Parts of a tick that the rooms are spread over: with more, frames leave sooner after their tick's beginning, and "
+        "each of them costs more.",
         whole(1, 16),
     )
     nodes: int = setting(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from holdfast.bench.serving import Cores
     from netcode.mmsg import Batch
 
-SOCKETS = 16
+SOCKETS = 4
 """As many as a process of bots shares among its players (`bots.swarm`)."""
 BATCH = 256
 """Datagrams that come between two looks at the socket, so that each call is a full one."""

@@ -25,7 +25,7 @@ import click
 if TYPE_CHECKING:
     from server.node import Running
 
-PHASES = 2
+PHASES = 1
 LOOK_EVERY_S = 0.001
 HANG_S = 120.0
 STEPS = ("seal", "claim", "load", "read", "replay", "snapshot", "admit")

@@ -297,7 +297,7 @@ class InColumns(InputQueues):
     _read_compiled = InputQueues._read_in_columns
 
 
-@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL")
+@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no ciphers for it")
 @hypothesis_settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_compiled_and_in_columns_are_the_same(data: st.DataObject) -> None:
@@ -335,7 +335,7 @@ def test_compiled_and_in_columns_are_the_same(data: st.DataObject) -> None:
             np.testing.assert_array_equal(taken, other)
 
 
-@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL")
+@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no ciphers for it")
 @pytest.mark.parametrize(("place", "begin", "size"), [(16, 0, 15), (0, -1, 15), (0, 5, 16), (0, 0, 2**62), (0, 0, -1)])
 def test_a_row_out_of_bounds_is_refused(place: int, begin: int, size: int) -> None:
     """Nothing of ours calls it so; what comes from the network must not reach memory if something ever does."""

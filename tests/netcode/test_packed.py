@@ -13,7 +13,7 @@ import netcode.packed
 from netcode.packed import Packed, dense, joined, packed, rows, stacked
 
 compiled_only = pytest.mark.skipif(
-    netcode.packed.compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL"
+    netcode.packed.compiled is None, reason="netcode._packed was not built: no C compiler, or no ciphers for it"
 )
 STRINGS = st.lists(st.binary(max_size=20), max_size=12)
 

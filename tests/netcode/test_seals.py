@@ -25,7 +25,7 @@ from tests.effort import examples
 Kind = type[CompiledSeals] | type[PortableSeals]
 KINDS: list[Kind] = [PortableSeals] if compiled is None else [CompiledSeals, PortableSeals]
 compiled_only = pytest.mark.skipif(
-    compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL"
+    compiled is None, reason="netcode._packed was not built: no C compiler, or no ciphers for it"
 )
 KEYS = [bytes([number]) * 32 for number in range(1, 9)]
 

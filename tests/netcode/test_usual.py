@@ -22,7 +22,7 @@ from tests.netcode.ends import KEY_DOWN, KEY_UP
 from tests.netcode.test_ends import Many, came, heard
 
 compiled_only = pytest.mark.skipif(
-    compiled is None, reason="netcode._packed was not built: no C compiler, or no OpenSSL"
+    compiled is None, reason="netcode._packed was not built: no C compiler, or no ciphers for it"
 )
 KINDS = (
     *("input", "input", "input", "input", "large", "skip", "again", "forged", "header"),
