@@ -1,5 +1,5 @@
 /* What is done for every datagram of a tick, for many of them in one call: opened and accepted (_usual.c), sealed (_seals.c),
-   read as inputs (_inputs.c), encoded as a delta, and put together from parts.
+   read as inputs (_inputs.c), encoded as a delta, and put together from parts; and streams are read and written (_sockets.c).
 
    Optional: where it cannot be built or there are no ciphers for it (netcode/ciphers.py), netcode/usual.py,
    netcode/seals.py, netcode/inputs.py, netcode/packed.py and netcode/delta.py do the same in Python, slower; their tests
@@ -306,6 +306,8 @@ static PyMethodDef methods[] = {
     {"open", open_, METH_VARARGS, NULL},
     {"open_usual", open_usual, METH_VARARGS, NULL},
     {"take_in", take_in, METH_VARARGS, NULL},
+    {"send_all", send_all, METH_VARARGS, NULL},
+    {"recv_all", recv_all, METH_VARARGS, NULL},
     {"add", add, METH_VARARGS, NULL},
     {"deltas", deltas, METH_VARARGS, NULL},
     {"undelta", undelta, METH_VARARGS, NULL},

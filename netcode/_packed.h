@@ -68,3 +68,8 @@ PyObject *open_usual(PyObject *module, PyObject *args);
 /* ---- _inputs.c ---- */
 
 PyObject *take_in(PyObject *module, PyObject *args);
+
+/* ---- _sockets.c ---- */
+
+PyObject *send_all(PyObject *module, PyObject *args);
+PyObject *recv_all(PyObject *module, PyObject *args);

@@ -19,7 +19,10 @@ import numpy as np
 
 from netcode.ciphers import addresses
 
-_MADE_OF = {"add", "deltas", "open", "open_usual", "seal", "take_in", "undelta", "undeltas", "use_ciphers"}
+_MADE_OF = {
+    *("add", "deltas", "open", "open_usual", "recv_all", "seal", "send_all", "take_in", "undelta", "undeltas"),
+    "use_ciphers",
+}
 compiled: Any = None
 with contextlib.suppress(ImportError):  # no C compiler when it was installed, or no ciphers for it
     _module, _ciphers = import_module("netcode._packed"), addresses()

@@ -21,6 +21,8 @@ from typing import Protocol
 import numpy as np
 import trio
 
+from netcode.packed import Packed, packed, stacked
+from netcode.sockets import FAILED, recv_all
 from netcode.streams import Pieces
 
 READERS_AT_ONCE = 256
@@ -42,12 +44,17 @@ class Reader(Protocol):
     """Connection id of the realtime channel whose packets the crowd may take; 0: what comes is for `take` alone."""
     web: bool
     """Whether they come by WebSocket."""
+    direct: int
+    """At most so many bytes of what its socket has are what `read` would return; 0: `read` must be asked."""
 
     def read(self) -> bytes:
         """What has come and is to be taken; b"" where nothing is."""
 
     def take(self, data: bytes) -> None:
         """Take it, or what the crowd has left of it; or take the socket out."""
+
+    def broke(self) -> None:
+        """The socket has failed."""
 
     def leave(self) -> None:
         """Take the socket out: the pool ends."""
@@ -123,21 +130,45 @@ class LinkPool:
         if not self._ready:
             self._ready = [fd for fd, _ in self._epoll.poll(0, self._at_once)]
             more = len(self._ready) == self._at_once
+        readers, data = self._read_some()
+        taken = np.zeros(len(readers), np.int64)
+        if self._crowd is not None and readers:
+            keys = np.fromiter((reader.key for reader in readers), np.uint64, len(readers))
+            web = np.fromiter((reader.web for reader in readers), bool, len(readers))
+            usual = np.flatnonzero(keys)
+            if len(usual):
+                taken[usual] = self._crowd(Pieces(data[usual], keys[usual], web[usual]))
+        left = np.flatnonzero(taken < data.sizes)
+        if not len(left):
+            return more
+        rest = Packed(data.data, data.begins[left] + taken[left], data.sizes[left] - taken[left])
+        self._left.extend(zip([readers[index] for index in left.tolist()], rest.strings(), strict=True))
+        return more
+
+    def _read_some(self) -> tuple[list[Reader], Packed]:
+        """Read sockets that are ready: whose, and what they have said."""
         until, find = time.perf_counter() + self._for_s, self._readers.get
         readers: list[Reader] = []
         pieces: list[bytes] = []
+        direct: list[tuple[int, Reader]] = []
         while self._ready and time.perf_counter() < until:
-            reader = find(self._ready.pop())
-            if reader is not None and (data := reader.read()):  # None: it was taken out since
-                if reader.key and self._crowd is not None:
-                    readers.append(reader)
-                    pieces.append(data)
-                else:
-                    self._left.append((reader, data))
-        if self._crowd is not None and readers:
-            came = Pieces.of(pieces, [reader.key for reader in readers], [reader.web for reader in readers])
-            taken = self._crowd(came)
-            left = np.flatnonzero(taken < came.data.sizes)
-            for index, done in zip(left.tolist(), taken[left].tolist(), strict=True):
-                self._left.append((readers[index], pieces[index][done:]))
-        return more
+            fd = self._ready.pop()
+            reader = find(fd)
+            if reader is None:  # it was taken out since
+                continue
+            if reader.direct:
+                direct.append((fd, reader))
+            elif data := reader.read():
+                readers.append(reader)
+                pieces.append(data)
+        if not direct:
+            return readers, packed(pieces)
+        came, sizes = recv_all([fd for fd, _ in direct], min(reader.direct for _, reader in direct))
+        some = np.flatnonzero(sizes > 0)
+        for index in np.flatnonzero((sizes == 0) | (sizes == FAILED)).tolist():
+            if sizes[index]:
+                direct[index][1].broke()
+            else:
+                direct[index][1].read()  # which has the rest of what an end takes
+        readers = [*(direct[index][1] for index in some.tolist()), *readers]
+        return readers, stacked([came[some], packed(pieces)] if pieces else [came[some]])

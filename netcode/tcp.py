@@ -196,6 +196,13 @@ class ByteLink:
         return len(self._outbox)
 
     @property
+    def direct(self) -> int:
+        """The number of its socket, where what is written now would go there as it is; else -1."""
+        if self._tls is not None or self._outbox or self.closed is not None:
+            return -1
+        return self._socket.fileno()
+
+    @property
     def secure(self) -> bool:
         """Whether it goes through TLS."""
         return self._tls is not None
@@ -316,6 +323,10 @@ class ByteLink:
         self._wake()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
+
+    def broke(self) -> None:
+        """End it, for somebody else has seen its socket fail."""
+        self.close(CloseReason.RESET)
 
     async def aclose(self, why: ErrorCode | None = None) -> None:
         """Say goodbye (TLS close_notify), give the peer a second to take it and to end, then `close`. `why`, which the

@@ -22,6 +22,7 @@ from netcode.limits import address_key
 from netcode.origin import UpgradePolicy
 from netcode.packed import Packed
 from netcode.pool import LinkPool
+from netcode.sockets import send_all
 from netcode.streams import framed
 from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
 from netcode.tls import Turn
@@ -139,6 +140,11 @@ class WebSocketLink:
     def waiting(self) -> int:
         """How many bytes wait in the outbox."""
         return self._link.waiting
+
+    @property
+    def direct(self) -> int:
+        """As that of a byte link, for what is framed."""
+        return self._link.direct if self._web is not None and self._web.open else -1
 
     @property
     def fault(self) -> str:
@@ -271,6 +277,8 @@ def write_all(links: Sequence[Link], plaintexts: Packed, kind: int, *, masked: b
     web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
     keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if masked and web.any() else None
     out = framed(plaintexts, kind, web, keys)
-    data = out.data.data
-    for link, begin, end in zip(links, out.begins.tolist(), (out.begins + out.sizes).tolist(), strict=True):
-        link.write_framed(data[begin:end])
+    sent = send_all([link.direct for link in links], out)
+    rest = np.flatnonzero(sent < out.sizes)
+    data, begins, ends = out.data.data, out.begins + sent, out.begins + out.sizes
+    for number, begin, end in zip(rest.tolist(), begins[rest].tolist(), ends[rest].tolist(), strict=True):
+        links[number].write_framed(data[begin:end])

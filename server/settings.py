@@ -161,7 +161,7 @@ class Settings:
     )
     phases: int = setting(
         1,
-        "Parts of a tick that the rooms are spread over: with more, frames leave sooner after their tick's beginning, and "
+        "Parts of a tick that the rooms are spread over: with more, frames leave sooner after their tick began, and "
         "each of them costs more.",
         whole(1, 16),
     )

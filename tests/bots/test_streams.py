@@ -43,6 +43,7 @@ class Line(WebSocketLink):
         self._is_web = web
 
     __slots__ = ("_is_web", "packets")
+    direct = -1  # there is no socket
 
     def write(self, data: bytes) -> None:
         self.packets += read(data, web=False, server=True)
@@ -53,6 +54,8 @@ class Line(WebSocketLink):
 
 class BareLine:
     """The same without a WebSocket."""
+
+    direct = -1
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []

@@ -30,7 +30,7 @@ class Clock:
 class SlowReader:
     """Takes as long for what it has read as the pool may work at once."""
 
-    web = False
+    web, direct = False, 0
 
     def __init__(self, sock: socket.socket, key: int, clock: Clock, events: list[str]) -> None:
         self.sock, self.key, self._clock, self._events = sock, key, clock, events
@@ -44,6 +44,9 @@ class SlowReader:
         self._clock.now += READ_FOR_S
         self._events.append("take")
         self.took += data
+
+    def broke(self) -> None:
+        """Nobody sees that: it reads for itself."""
 
     def leave(self) -> None:
         """The pool ends."""

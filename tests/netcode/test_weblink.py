@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -171,6 +172,19 @@ async def test_an_end_takes_a_link_out_of_the_pool(kind: str, contexts: tuple[ss
         server.close()
 
 
+async def test_a_reset_in_the_pool(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
+    async with linked(kind, contexts) as (client, server, pool), trio.open_nursery() as nursery:
+        nursery.start_soon(be_read, server, lambda _: True, pool)
+        while not len(pool):
+            await trio.lowlevel.checkpoint()
+        below = client if isinstance(client, ByteLink) else client._link
+        below._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        while len(pool):
+            await trio.lowlevel.checkpoint()
+        assert server.closed is CloseReason.RESET
+
+
 async def test_a_link_that_is_closed_in_the_pool(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
     async with linked(kind, contexts) as (_, server, pool), trio.open_nursery() as nursery:
         nursery.start_soon(be_read, server, lambda _: True, pool)
@@ -212,7 +226,7 @@ async def test_all_who_have_something_to_say_take_turns() -> None:
 
     class Reader:
         def __init__(self, number: int) -> None:
-            self.key, self.web = 0, False
+            self.key, self.web, self.direct = 0, False, 0
             self._number = number
 
         def read(self) -> bytes:
@@ -220,6 +234,9 @@ async def test_all_who_have_something_to_say_take_turns() -> None:
 
         def take(self, data: bytes) -> None:
             turns[self._number] += 1
+
+        def broke(self) -> None:
+            raise AssertionError("nobody looks")
 
         def leave(self) -> None:
             pool.remove(pairs[self._number][0])
