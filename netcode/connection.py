@@ -18,14 +18,13 @@ import trio
 
 from netcode import messages
 from netcode.control import PROTOCOL, ControlChannel, message_bytes, realtime_bytes
-from netcode.errors import ErrorCode, ProtocolError
+from netcode.errors import ErrorCode, LinkClosed, ProtocolError
 from netcode.messages import Message
 from netcode.play import Play
 from netcode.realtime import KEEPALIVE_EVERY_S, PROBE_EVERY_S, ClientEnd
 from netcode.requests import Requests
 from netcode.resume import ConnectionEnded, Redirected
 from netcode.seal import DatagramType, Suite
-from netcode.tcp import LinkClosed
 from netcode.udp import DatagramSocket
 from netcode.weblink import Link
 

@@ -81,3 +81,21 @@ class BadFrame(NetcodeError):
 def error_code(number: int) -> ErrorCode:
     """The code for a number; INTERNAL for one that a newer server knows and we do not."""
     return _BY_NUMBER.get(number, ErrorCode.INTERNAL)
+
+
+class CloseReason(enum.StrEnum):
+    """Why a link ended."""
+
+    LOCAL = "closed by this side"
+    TOO_SLOW = "the peer reads too slowly"
+    RESET = "the connection broke"
+    TLS = "the peer broke the TLS protocol"
+    WEBSOCKET = "the peer broke the WebSocket protocol"
+
+
+class LinkClosed(NetcodeError):
+    """The link is closed; `reason` says why."""
+
+    def __init__(self, reason: CloseReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from netcode.errors import NetcodeError
+from netcode.errors import CloseReason, NetcodeError
 from netcode.packed import compiled
 from netcode.pool import LinkPool
 
@@ -60,7 +60,7 @@ class PooledLink:
 
     def broke(self) -> None:
         """Its socket has failed."""
-        self._link.broke()
+        self._link.close(CloseReason.RESET)
 
     def leave(self) -> None:
         """Out of the pool."""

@@ -17,7 +17,6 @@ ends with the outbox.
 from __future__ import annotations
 
 import contextlib
-import enum
 import socket
 import ssl
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from types import TracebackType
 import trio
 
 from netcode.certificate import CertificateNotTrusted, ClientTrust
-from netcode.errors import ErrorCode, NetcodeError
+from netcode.errors import CloseReason, ErrorCode, LinkClosed
 from netcode.pool import LinkPool
 from netcode.pooled import PooledLink
 from netcode.sockets import peer_of, take_over
@@ -40,24 +39,6 @@ BARREN_MAX = 32 * 1024
 SEND_BUFFER = 128 * 1024
 """What a server lets the system keep for a peer who does not read; by itself that would grow to megabytes."""
 _GOODBYE_S = 1.0
-
-
-class CloseReason(enum.StrEnum):
-    """Why a link ended."""
-
-    LOCAL = "closed by this side"
-    TOO_SLOW = "the peer reads too slowly"
-    RESET = "the connection broke"
-    TLS = "the peer broke the TLS protocol"
-    WEBSOCKET = "the peer broke the WebSocket protocol"
-
-
-class LinkClosed(NetcodeError):
-    """The link is closed; `reason` says why."""
-
-    def __init__(self, reason: CloseReason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
 
 
 class ByteLink:
@@ -323,10 +304,6 @@ class ByteLink:
         self._wake()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
-
-    def broke(self) -> None:
-        """End it, for somebody else has seen its socket fail."""
-        self.close(CloseReason.RESET)
 
     async def aclose(self, why: ErrorCode | None = None) -> None:
         """Say goodbye (TLS close_notify), give the peer a second to take it and to end, then `close`. `why`, which the

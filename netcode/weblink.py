@@ -17,14 +17,14 @@ import numpy as np
 import trio
 
 from netcode.certificate import ClientTrust, is_loopback
-from netcode.errors import ErrorCode
+from netcode.errors import CloseReason, ErrorCode, LinkClosed
 from netcode.limits import address_key
 from netcode.origin import UpgradePolicy
 from netcode.packed import Packed
 from netcode.pool import LinkPool
 from netcode.sockets import send_all
 from netcode.streams import framed
-from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.tcp import ByteLink, HandshakeFailed
 from netcode.tls import Turn
 from netcode.websocket import (
     HEAD_END,

@@ -20,7 +20,7 @@ from cluster.model import SessionRecord
 from netcode import messages
 from netcode.certificate import is_loopback
 from netcode.control import message_bytes
-from netcode.errors import ErrorCode, ProtocolError
+from netcode.errors import CloseReason, ErrorCode, LinkClosed, ProtocolError
 from netcode.limits import Buckets, HalfOpen
 from netcode.messages import Message
 from netcode.origin import UpgradePolicy
@@ -28,7 +28,7 @@ from netcode.pool import LinkPool
 from netcode.seal import Suite
 from netcode.server_end import Channel, ServerEnd
 from netcode.session import Session, SessionTable, secret_hash
-from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.tcp import ByteLink, HandshakeFailed
 from netcode.weblink import Link, WebSocketLink
 from profiles import ProfileInputError, Profiles, ProfileStoreError
 from server.limits import Limits

@@ -20,12 +20,12 @@ import trio
 
 from netcode import messages
 from netcode.control import PROTOCOL, ControlChannel, message_bytes
-from netcode.errors import BadFrame, ErrorCode, ProtocolError
+from netcode.errors import BadFrame, CloseReason, ErrorCode, LinkClosed, ProtocolError
 from netcode.messages import Message
 from netcode.seal import DatagramType
 from netcode.server_end import Channel
 from netcode.session import Session
-from netcode.tcp import ByteLink, CloseReason, LinkClosed
+from netcode.tcp import ByteLink
 from netcode.weblink import Link, UpgradeRefused, WebSocketLink, asks_for_http
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from bots.bot import Bot
 from bots.control import Identity
 from bots.swarm import Swarm
 from netcode import messages
-from netcode.errors import ErrorCode, RemoteError
-from netcode.tcp import LinkClosed
+from netcode.errors import ErrorCode, LinkClosed, RemoteError
 from tests.netcode.queue import InputPacket
 from tests.netcode.scripted import KEPT, Stage, board, fatal, frame, listening, seated
 

@@ -21,7 +21,8 @@ from netcode.certificate import (
     development_certificate,
     server_context,
 )
-from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.errors import CloseReason, LinkClosed
+from netcode.tcp import ByteLink, HandshakeFailed
 
 HOST = "127.0.0.1"
 HANG_S = 10.0

@@ -13,11 +13,11 @@ import trio
 import trio.lowlevel
 
 from netcode.certificate import ClientTrust, client_trust, development_certificate, server_context
-from netcode.errors import ErrorCode
+from netcode.errors import CloseReason, ErrorCode, LinkClosed
 from netcode.framing import frame
 from netcode.origin import UpgradePolicy
 from netcode.pool import READERS_AT_ONCE, LinkPool
-from netcode.tcp import ByteLink, CloseReason, HandshakeFailed, LinkClosed
+from netcode.tcp import ByteLink, HandshakeFailed
 from netcode.weblink import Link, UpgradeRefused, WebSocketLink, asks_for_http
 
 HOST = "127.0.0.1"

@@ -18,9 +18,9 @@ from netcode import messages
 from netcode.certificate import client_trust
 from netcode.client import connect
 from netcode.control import message_bytes, realtime_bytes
-from netcode.errors import ErrorCode
+from netcode.errors import ErrorCode, LinkClosed
 from netcode.server_end import Channel
-from netcode.tcp import ByteLink, HandshakeFailed, LinkClosed
+from netcode.tcp import ByteLink, HandshakeFailed
 from netcode.weblink import WebSocketLink
 from netcode.websocket import HEAD_MAX, ClientUpgrade
 from tests.netcode.test_websocket import request
