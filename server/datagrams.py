@@ -14,6 +14,7 @@ import contextlib
 import math
 import socket
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import trio
@@ -30,8 +31,8 @@ RECEIVED_MAX = 1024
 """Datagrams taken before other tasks may run: about 2 ms of work."""
 RECEIVE_EVERY_S, RECEIVE_OFTEN_S = 0.03, 0.002
 """Inputs matter at ticks, which drain the socket themselves, and a pass over a few datagrams costs as much as over
-hundreds; so between ticks that follow each other sooner than this there is none. More often only where the system gives
-the socket little room."""
+hundreds; so there is none sooner than this after another, or before a tick. More often only where the system gives the
+socket little room."""
 SENT_MAX = 1024
 BUFFER_BYTES = 8 << 20
 
@@ -39,7 +40,11 @@ BUFFER_BYTES = 8 << 20
 class Datagrams:
     """Owns the UDP socket."""
 
-    def __init__(self, sock: socket.socket, sessions: SessionTable, metrics: Metrics) -> None:
+    def __init__(
+        self, sock: socket.socket, sessions: SessionTable, metrics: Metrics, due: Callable[[], float] = lambda: math.inf
+    ) -> None:
+        """`due`: when the next tick is to begin; `math.inf` where there is none."""
+        self._due = due
         self.ends = sessions.ends
         self._socket = sock
         self._metrics = metrics
@@ -53,10 +58,15 @@ class Datagrams:
         """Receive for ever, with pauses: waking up for each datagram costs more than the datagram."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            if trio.current_time() >= self._received_at + self._pause_s:
+            if trio.current_time() >= self._next_at():
                 while self.receive() == RECEIVED_MAX:
                     await trio.lowlevel.checkpoint()
-            await trio.sleep_until(self._received_at + self._pause_s)
+            await trio.sleep_until(self._next_at())
+
+    def _next_at(self) -> float:
+        """When to receive next, if a tick does not do so before: after a pause, and not within one before a tick."""
+        soonest, due = self._received_at + self._pause_s, self._due()
+        return due + self._pause_s if soonest <= due < soonest + self._pause_s else soonest
 
     def receive(self) -> int:
         """Take what has arrived, at most RECEIVED_MAX datagrams; how many. A tick does so before it collects."""

@@ -166,9 +166,10 @@ class _Node:
         self.metrics = Metrics()
         self.sessions = SessionTable(settings.sessions_max, self.metrics.drops)
         self.evidence = EvidenceFolder(settings.data / "evidence")
-        self.datagrams = Datagrams(listeners.datagrams, self.sessions, self.metrics)
         self.results = ResultWriter(profiles, self.metrics)
         self.hosts: dict[str, Host] = self.results.hosts
+        self.due = partial(next_due, self.hosts)
+        self.datagrams = Datagrams(listeners.datagrams, self.sessions, self.metrics, self.due)
 
         self.tenure = Tenure(store, self._member, identity.incarnation)
         self.journal: Journal = (
@@ -248,7 +249,7 @@ class _Node:
 
     async def _serve(self, stop: trio.Event, started: Callable[[Running], None]) -> None:
         settings, identity = self.settings, self.identity
-        pace = Pace(partial(next_due, self.hosts))
+        pace = Pace(self.due)
         async with trio.open_nursery() as nursery:
             door = Door(
                 sessions=self.sessions,

@@ -17,7 +17,7 @@ from netcode.realtime import ClientEnd
 from netcode.seal import Suite
 from netcode.server_end import SLOT_BITS, Channel, ServerEnd
 from netcode.session import Session, SessionTable
-from server.datagrams import RECEIVED_MAX, Datagrams
+from server.datagrams import RECEIVE_EVERY_S, RECEIVED_MAX, Datagrams
 from server.metrics import Metrics
 from server.stage import Frames
 from tests.server.helpers import HOST, Rig, datagram, until
@@ -117,6 +117,23 @@ async def test_a_flood_lets_others_run(pair: Pair) -> None:
         nursery.cancel_scope.cancel()
     assert passes >= 3
     await wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize(
+    ("due", "next_at", "why"),
+    [
+        (np.inf, 10.03, "nothing ticks"),
+        (9.9, 10.03, "a tick is late, and may wait for something"),
+        (10.02, 10.03, "the tick comes before, and will have moved it"),
+        (10.05, 10.08, "the tick will receive"),
+        (10.1, 10.03, "the tick is far"),
+    ],
+)
+def test_ticks_receive_and_between_them_only_who_is_far_from_both(
+    pair: Pair, due: float, next_at: float, why: str
+) -> None:
+    pair.datagrams._received_at, pair.datagrams._pause_s, pair.datagrams._due = 10.0, RECEIVE_EVERY_S, lambda: due
+    assert pair.datagrams._next_at() == pytest.approx(next_at), why
 
 
 async def test_a_datagram_that_is_too_long_does_not_end_the_draining(pair: Pair) -> None:
