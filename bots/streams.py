@@ -2,7 +2,7 @@
 
 pool reads all ready sockets ─► frames of rows that are streamed, usual ones ─► `Columns.hear`
                                     └─► whatever else: `bots.control`, and the bot leaves its row
-a slice's rows ─► `Columns.say` ─► framed, masked ─► one send() a connection
+a slice's rows ─► `Columns.say` ─► framed, masked ─► sent in one call
 """
 
 from __future__ import annotations

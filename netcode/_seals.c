@@ -4,18 +4,19 @@
 
 /* ---- libsodium's interface, the same for both suites ---- */
 
-typedef unsigned char bytes;
+typedef unsigned char byte;
 typedef unsigned long long length;
-typedef int (*encrypt_function)(bytes *sealed, length *sealed_size, const bytes *plain, length size, const bytes *named,
-                                length named_size, const bytes *unused, const bytes *nonce, const bytes *key);
-typedef int (*decrypt_function)(bytes *plain, length *plain_size, bytes *unused, const bytes *sealed, length size,
-                                const bytes *named, length named_size, const bytes *nonce, const bytes *key);
+typedef int (*encrypt_function)(byte *sealed, length *sealed_size, const byte *plain, length size, const byte *named,
+                                length named_size, const byte *unused, const byte *nonce, const byte *key);
+typedef int (*decrypt_function)(byte *plain, length *plain_size, byte *unused, const byte *sealed, length size,
+                                const byte *named, length named_size, const byte *nonce, const byte *key);
 
 static encrypt_function encrypt[SUITES];
 static decrypt_function decrypt[SUITES];
 
-/* use_ciphers(addresses): of the functions that encrypt, one a suite, then of those that decrypt. */
+/* use_ciphers(…): the addresses of the functions that encrypt, one a suite, then of those that decrypt. */
 PyObject *use_ciphers(PyObject *module, PyObject *args) {
+    _Static_assert(SUITES == 2, "an address for each");
     unsigned long long address[2 * SUITES];
     (void)module;
     if (!PyArg_ParseTuple(args, "KKKK", &address[0], &address[1], &address[2], &address[3])) return NULL;
@@ -28,22 +29,22 @@ PyObject *use_ciphers(PyObject *module, PyObject *args) {
 
 /* What the tag vouches for beside the plaintext: the header up to the sequence, the direction, and the whole sequence. */
 typedef struct {
-    bytes named[NAMED_SIZE + 1], nonce[NONCE_SIZE];
-} told;
+    byte named[NAMED_SIZE + 1], nonce[NONCE_SIZE];
+} bound;
 
-static told told_of(const bytes *head, int direction, int64_t sequence) {
-    told found = {0};
+static bound bound_to(const byte *head, int direction, int64_t sequence) {
+    bound found = {0};
     memcpy(found.named, head, NAMED_SIZE);
-    found.named[NAMED_SIZE] = (bytes)direction;
-    for (int i = 0; i < 8; i++) found.nonce[i] = (bytes)((uint64_t)sequence >> 8 * i);
+    found.named[NAMED_SIZE] = (byte)direction;
+    for (int i = 0; i < 8; i++) found.nonce[i] = (byte)((uint64_t)sequence >> 8 * i);
     return found;
 }
 
 /* ---- seal and open ---- */
 
-int open_datagram(int suite, const bytes *key, int64_t sequence, int direction, const bytes *datagram, int64_t size,
-                  bytes *out) {
-    const told it = told_of(datagram, direction, sequence);
+int open_datagram(int suite, const byte *key, int64_t sequence, int direction, const byte *datagram, int64_t size,
+                  byte *out) {
+    const bound it = bound_to(datagram, direction, sequence);
     return decrypt[suite] && decrypt[suite](out, NULL, NULL, datagram + HEAD_SIZE, (length)(size - HEAD_SIZE), it.named,
                                             sizeof it.named, it.nonce, key) == 0;
 }
@@ -60,8 +61,8 @@ PyObject *seal(PyObject *module, PyObject *args) {
         return NULL;
     const Py_ssize_t count = count_of(&a[SLOTS], 8), keys = count_of(&a[KEYS], KEY_SIZE);
     const int64_t *slots = a[SLOTS].buf, *sequences = a[SEQUENCES].buf, *begins = a[BEGINS].buf, *sizes = a[SIZES].buf;
-    const bytes *key = a[KEYS].buf, *suite = a[SUITE].buf, *head = a[HEADS].buf, *data = a[DATA].buf;
-    bytes *out = a[OUT].buf;
+    const byte *key = a[KEYS].buf, *suite = a[SUITE].buf, *head = a[HEADS].buf, *data = a[DATA].buf;
+    byte *out = a[OUT].buf;
     const char *wrong = NULL;
     Py_ssize_t at = 0;
     if (count_of(&a[SEQUENCES], 8) != count || count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count ||
@@ -74,7 +75,7 @@ PyObject *seal(PyObject *module, PyObject *args) {
             wrong = "a row out of bounds";
             break;
         }
-        const told it = told_of(head + i * HEAD_SIZE, direction, sequences[i]);
+        const bound it = bound_to(head + i * HEAD_SIZE, direction, sequences[i]);
         memcpy(out + at, head + i * HEAD_SIZE, HEAD_SIZE);
         if (!encrypt[suite[slot]] || encrypt[suite[slot]](out + at + HEAD_SIZE, NULL, data + begins[i], (length)size, it.named,
                                                           sizeof it.named, NULL, it.nonce, key + slot * KEY_SIZE) != 0)
@@ -98,8 +99,8 @@ PyObject *open_(PyObject *module, PyObject *args) {
         return NULL;
     const Py_ssize_t count = count_of(&a[SLOTS], 8), keys = count_of(&a[KEYS], KEY_SIZE);
     const int64_t *slots = a[SLOTS].buf, *sequences = a[SEQUENCES].buf, *begins = a[BEGINS].buf, *sizes = a[SIZES].buf;
-    const bytes *key = a[KEYS].buf, *suite = a[SUITE].buf, *data = a[DATA].buf;
-    bytes *out = a[OUT].buf, *good = a[GOOD].buf;
+    const byte *key = a[KEYS].buf, *suite = a[SUITE].buf, *data = a[DATA].buf;
+    byte *out = a[OUT].buf, *good = a[GOOD].buf;
     const char *wrong = NULL;
     Py_ssize_t at = 0;
     if (count_of(&a[SEQUENCES], 8) != count || count_of(&a[BEGINS], 8) != count || count_of(&a[SIZES], 8) != count ||
@@ -112,7 +113,7 @@ PyObject *open_(PyObject *module, PyObject *args) {
             wrong = "a row out of bounds";
             break;
         }
-        good[i] = (bytes)open_datagram(suite[slot], key + slot * KEY_SIZE, sequences[i], direction, data + begins[i],
+        good[i] = (byte)open_datagram(suite[slot], key + slot * KEY_SIZE, sequences[i], direction, data + begins[i],
                                                sizes[i], out + at);
         if (!good[i]) memset(out + at, 0, (size_t)size);
         at += size;

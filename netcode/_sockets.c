@@ -5,6 +5,10 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* Python ignores SIGPIPE */
+#endif
+
 /* send_all(sockets, data, begins, sizes, sent): send each string to its socket without waiting; sent[i] becomes how many bytes
    that socket took, 0 where it failed or is -1. */
 PyObject *send_all(PyObject *module, PyObject *args) {

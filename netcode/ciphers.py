@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_FUNCTIONS = tuple(
-    f"crypto_aead_{suite}_{what}" for what in ("encrypt", "decrypt") for suite in ("aes256gcm", "chacha20poly1305_ietf")
-)
+_BYTES, _SIZE = "unsigned char *", "unsigned long long"
+_CALLED = {
+    "encrypt": f"int(*)({_BYTES}, {_SIZE} *, {_BYTES}, {_SIZE}, {_BYTES}, {_SIZE}, {_BYTES}, {_BYTES}, {_BYTES})",
+    "decrypt": f"int(*)({_BYTES}, {_SIZE} *, {_BYTES}, {_BYTES}, {_SIZE}, {_BYTES}, {_SIZE}, {_BYTES}, {_BYTES})",
+}
+"""How `_seals.c` calls them."""
+_SUITES = ("aes256gcm", "chacha20poly1305_ietf")
 
 
 def addresses() -> tuple[int, ...]:
@@ -19,10 +23,17 @@ def addresses() -> tuple[int, ...]:
     Raises ImportError where there is no such library, or where the processor has no instructions for AES.
     """
     binding = import_module("nacl._sodium")
-    ffi, lib = binding.ffi, binding.lib
     try:
+        ffi, lib = binding.ffi, binding.lib
         if lib.sodium_init() < 0 or not lib.crypto_aead_aes256gcm_is_available():
             raise ImportError("libsodium has no AES-256-GCM on this processor")
-        return tuple(int(ffi.cast("uintptr_t", ffi.addressof(lib, name))) for name in _FUNCTIONS)
-    except AttributeError as error:
+        found = []
+        for what, called in _CALLED.items():
+            for suite in _SUITES:
+                function = ffi.addressof(lib, f"crypto_aead_{suite}_{what}")
+                if ffi.typeof(function) is not ffi.typeof(called):
+                    raise ImportError(f"libsodium's {suite} is called in another way: {ffi.typeof(function)}")
+                found.append(int(ffi.cast("uintptr_t", function)))
+        return tuple(found)
+    except (AttributeError, TypeError) as error:
         raise ImportError(f"PyNaCl has changed: {error}") from error

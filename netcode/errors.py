@@ -1,4 +1,5 @@
-"""One list of errors for every channel: control messages, datagrams, HTTP and the browser speak these numbers.
+"""One list of errors for every channel: control messages, datagrams, HTTP and the browser speak these numbers. And why
+links end, which no number tells.
 
 A number is never reused and never changes its meaning. `retryable` tells a client whether the same request may work a
 little later.
@@ -78,11 +79,6 @@ class BadFrame(NetcodeError):
     """Bytes that are no frame of this view."""
 
 
-def error_code(number: int) -> ErrorCode:
-    """The code for a number; INTERNAL for one that a newer server knows and we do not."""
-    return _BY_NUMBER.get(number, ErrorCode.INTERNAL)
-
-
 class CloseReason(enum.StrEnum):
     """Why a link ended."""
 
@@ -99,3 +95,8 @@ class LinkClosed(NetcodeError):
     def __init__(self, reason: CloseReason) -> None:
         super().__init__(reason.value)
         self.reason = reason
+
+
+def error_code(number: int) -> ErrorCode:
+    """The code for a number; INTERNAL for one that a newer server knows and we do not."""
+    return _BY_NUMBER.get(number, ErrorCode.INTERNAL)

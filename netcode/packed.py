@@ -21,7 +21,7 @@ from netcode.ciphers import addresses
 
 _MADE_OF = {
     *("add", "deltas", "open", "open_usual", "recv_all", "seal", "send_all", "take_in", "undelta", "undeltas"),
-    "use_ciphers",
+    *("use_ciphers",),
 }
 compiled: Any = None
 with contextlib.suppress(ImportError):  # no C compiler when it was installed, or no ciphers for it

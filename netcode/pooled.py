@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class PooledLink:
     """A link's stay in the pool: a `netcode.pool.Reader`."""
 
-    __slots__ = ("_ask_key", "_bytes_max", "_left", "_link", "_pool", "_socket", "_take", "direct", "key", "web")
+    __slots__ = ("_ask_key", "_bytes_max", "_left", "_link", "_pool", "_socket", "_take", "direct_max", "key", "web")
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class PooledLink:
     ) -> None:
         self._link, self._take, self._left, self._pool, self._bytes_max = link, take, left, pool, bytes_max
         self._socket, self._ask_key, self.key, self.web = sock, key, key(), web
-        self.direct = bytes_max if compiled is not None and not link.secure else 0
+        self.direct_max = bytes_max if compiled is not None and not link.secure else 0
 
     def read(self) -> bytes:
         """What the pool is to have taken."""

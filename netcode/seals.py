@@ -1,7 +1,7 @@
 """The keys of one direction of many channels, in columns: many datagrams are sealed or opened in one call.
 
 The format is that of `netcode.seal`, which does the same for one datagram at a time. Compiled (`_seals.c`) there is
-nothing per channel but its key, and a datagram takes about a third of the time that `cryptography` takes from Python;
+nothing per channel but its key, and a datagram takes a sixth of the time that `cryptography` takes from Python;
 `PortableSeals` is for everywhere else.
 """
 

@@ -39,7 +39,8 @@ def peer_of(raw: socket.socket) -> tuple[str, int]:
 
 def send_all(sockets: Sequence[int], data: Packed) -> np.ndarray:
     """Send each string to the stream socket of this number, without waiting: (n,) int64, how many bytes it took. A
-    socket may be -1, and takes none then; so it does where sending fails, which a call of its own will tell."""
+    socket may be -1, and takes none then; so it does where sending fails, which a call of its own will tell. Without
+    compiled code none takes any."""
     sent = np.zeros(len(data), np.int64)
     if compiled is not None:
         compiled.send_all(np.array(sockets, np.int64), data.data, *whole(data.begins, data.sizes), sent)

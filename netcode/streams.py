@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from netcode.framing import FrameKind
-from netcode.packed import Packed, joined, packed
+from netcode.packed import Packed, joined
 
 PACKET_MAX = 512
 """Bytes of a packet (its kind, type and plaintext) that is found here; those of players are below 300. All of a pass
@@ -35,11 +35,6 @@ class Pieces:
     """(n,) uint64: connection id of each one's realtime channel."""
     web: np.ndarray
     """(n,) bool: which are WebSockets."""
-
-    @classmethod
-    def of(cls, pieces: list[bytes], keys: list[int], web: list[bool]) -> Pieces:
-        """From lists."""
-        return cls(packed(pieces), np.array(keys, np.uint64), np.array(web, bool))
 
 
 def first_packets(pieces: Packed, web: np.ndarray, *, masked: bool) -> tuple[Packed, np.ndarray]:

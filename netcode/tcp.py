@@ -177,7 +177,7 @@ class ByteLink:
         return len(self._outbox)
 
     @property
-    def direct(self) -> int:
+    def plain_fd(self) -> int:
         """The number of its socket, where what is written now would go there as it is; else -1."""
         if self._tls is not None or self._outbox or self.closed is not None:
             return -1
@@ -301,6 +301,7 @@ class ByteLink:
             self.pooled.leave()
         self._outbox = bytearray()
         self._early, self.undelivered = b"", False
+        self._tls = None  # 20 kB, and a session that may be resumed keeps its last link for a while
         self._wake()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

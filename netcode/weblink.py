@@ -142,9 +142,9 @@ class WebSocketLink:
         return self._link.waiting
 
     @property
-    def direct(self) -> int:
+    def plain_fd(self) -> int:
         """As that of a byte link, for what is framed."""
-        return self._link.direct if self._web is not None and self._web.open else -1
+        return self._link.plain_fd if self._web is not None and self._web.open else -1
 
     @property
     def fault(self) -> str:
@@ -272,12 +272,12 @@ async def asks_for_http(link: ByteLink) -> bool:
 
 
 def write_all(links: Sequence[Link], plaintexts: Packed, kind: int, *, masked: bool) -> None:
-    """Write a realtime packet of this type, none longer than FRAMED_MAX, to each of these links with one call each.
-    `masked`: as a client."""
+    """Write a realtime packet of this type, none longer than FRAMED_MAX, to each of these links, all different; those
+    without TLS in one call. `masked`: as a client."""
     web = np.fromiter([isinstance(link, WebSocketLink) for link in links], bool, len(links))
     keys = np.frombuffer(os.urandom(4 * len(links)), np.uint8).reshape(-1, 4) if masked and web.any() else None
     out = framed(plaintexts, kind, web, keys)
-    sent = send_all([link.direct for link in links], out)
+    sent = send_all([link.plain_fd for link in links], out)
     rest = np.flatnonzero(sent < out.sizes)
     data, begins, ends = out.data.data, out.begins + sent, out.begins + out.sizes
     for number, begin, end in zip(rest.tolist(), begins[rest].tolist(), ends[rest].tolist(), strict=True):

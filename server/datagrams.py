@@ -51,8 +51,9 @@ class Datagrams:
         self._inbox = make_batch(RECEIVED_MAX)
         self._outbox = make_batch(SENT_MAX)
         self._received_at = -math.inf
+        self._more = False  # the last call was a full one
         sock.setblocking(False)
-        self._pause_s = RECEIVE_EVERY_S if grow_buffers(sock) >= BUFFER_BYTES // 2 else RECEIVE_OFTEN_S
+        self._pause_s = RECEIVE_EVERY_S if grow_buffers(sock) >= BUFFER_BYTES else RECEIVE_OFTEN_S
 
     async def run(self) -> None:
         """Receive for ever, with pauses: waking up for each datagram costs more than the datagram."""
@@ -64,7 +65,10 @@ class Datagrams:
             await trio.sleep_until(self._next_at())
 
     def _next_at(self) -> float:
-        """When to receive next, if a tick does not do so before: after a pause, and not within one before a tick."""
+        """When to receive next, if a tick does not do so before: after a pause, and not within one before a tick; at
+        once where a tick has left something."""
+        if self._more:
+            return self._received_at
         soonest, due = self._received_at + self._pause_s, self._due()
         return due + self._pause_s if soonest <= due < soonest + self._pause_s else soonest
 
@@ -75,6 +79,7 @@ class Datagrams:
         came = self._inbox.take(self._socket)
         self._metrics.datagrams_truncated = self._inbox.truncated
         taken = len(came) + self._inbox.truncated - before
+        self._more = taken == RECEIVED_MAX
         if not len(came):
             return taken
         opened = self.ends.receive(came, now)

@@ -2,7 +2,7 @@
 
     pool reads all ready sockets ─► input packets of players in seats ─► budgets, inboxes: as datagrams' (`ServerEnds`)
                                         └─► whatever else: `server.visitor`, one connection at a time
-    frames of a tick ─► framed in one pass ─► one send() a connection, what it does not take into its outbox
+    frames of a tick ─► framed in one pass ─► written, those without TLS in one call; what is left ─► outboxes
 
 No task, await or timer is spent on any of it. Bytes are owed here and charged by the visitor, which alone can wait.
 """

@@ -11,6 +11,7 @@ TESTS = (
     "netcode/test_ends.py",
     "netcode/test_inputs.py",
     "netcode/test_frame.py",
+    "netcode/test_weblink.py",
     "bots/test_columns.py",
     "server/test_datagrams.py",
 )

@@ -36,11 +36,11 @@ SEARCH_RUNS_MAX = 14
 @click.command()
 @click.option("--peers", default=",".join(NAMES), show_default=True, metavar="NAMES", help="Which, in this order.")
 @click.option("--players", type=click.IntRange(10, 20_000), default=1000, show_default=True, help="Of the first part.")
-@click.option(
-    "--repeats", type=click.IntRange(1, 50), default=3, show_default=True, help="Runs, and searches, of each."
-)
+@click.option("--repeats", type=click.IntRange(1, 50), default=3, show_default=True, help="Runs of each.")
 @click.option("--seconds", type=click.FloatRange(1, 600), default=12.0, show_default=True, help="Length of a window.")
-@click.option("--capacity/--no-capacity", default=True, show_default=True, help="Search for how many each can serve.")
+@click.option(
+    "--searches", type=click.IntRange(0, 50), default=1, show_default=True, help="For how many players each can serve."
+)
 @click.option(
     "--others-max",
     type=click.FloatRange(0, 1),
@@ -56,7 +56,7 @@ def main(
     players: int,
     repeats: int,
     seconds: float,
-    capacity: bool,
+    searches: int,
     others_max: float,
     quick: bool,
     file: Path | None,
@@ -70,13 +70,13 @@ def main(
     if unknown := sorted(set(wanted) - set(NAMES)) or not wanted:
         raise click.UsageError(f"--peers {peers}: no {unknown}; there are: {', '.join(NAMES)}")
     if quick:
-        players, repeats, seconds, capacity, others_max = 50, 1, 3.0, False, 1.0
+        players, repeats, seconds, searches, others_max = 50, 1, 3.0, 0, 1.0
     raise_file_limit()
     chosen = [next(peer for peer in PEERS if peer.name == name) for name in wanted]
-    session = Session(chosen, players // 10 * 10, repeats, seconds, others_max, file)
+    session = Session(chosen, players // 10 * 10, repeats, searches, seconds, others_max, file)
     try:
         with ended_by_signals():
-            session.measure(capacity)
+            session.measure()
     except CannotMeasure as error:
         click.echo(f"benchmarks.peers: {error}", err=True)
         sys.exit(1)
@@ -93,6 +93,7 @@ class Session:
     peers: list[Peer]
     players: int
     repeats: int
+    searches: int
     seconds: float
     others_max: float
     file: Path | None
@@ -105,7 +106,7 @@ class Session:
     discarded: int = 0
     warnings: list[str] = attrs.field(factory=list)
 
-    def measure(self, capacity: bool) -> None:
+    def measure(self) -> None:
         """Install, run all in turn, and write after each. Raises CannotMeasure."""
         if any(peer.dialect is not None for peer in self.peers):
             self.installed = install()
@@ -116,7 +117,7 @@ class Session:
                 self._note(f"run {number} of {self.repeats}: {peer.name}, {self.players} players …")
                 self.runs.append(self._run(peer, self.players))
                 self._write()
-        for number in range(1, self.repeats + 1 if capacity else 1):
+        for number in range(1, self.searches + 1):
             for peer in self._in_turn(number):
                 self._search(peer, number)
                 self._write()
@@ -132,7 +133,7 @@ class Session:
         for _ in range(SEARCH_RUNS_MAX):
             if (players := search.next()) is None:
                 break
-            self._note(f"search {number} of {self.repeats}: {peer.name}, {players} players …")
+            self._note(f"search {number} of {self.searches}: {peer.name}, {players} players …")
             try:
                 done = self._run(peer, players)
             except CannotMeasure as error:  # so many that the server does not live, which is an answer
@@ -176,6 +177,7 @@ class Session:
             "players": self.players,
             "seconds": self.seconds,
             "repeats": self.repeats,
+            "searches": self.searches,
             "others_max": self.others_max,
             "discarded": self.discarded,
             "machine": machine(),

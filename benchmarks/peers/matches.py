@@ -63,19 +63,19 @@ _PLAIN = "not encrypted, no journal, no deltas: one binary frame a room"
 _AT_TICK = "by broadcastPatch() at the tick's end"
 _BY_TIMER = "by its own timer"
 PEERS = (
-    Peer("holdfast", None, ("--tick-hz", "20"), 2000, f"encrypted UDP, {_HOLDFAST}; the whole arena game"),
+    Peer("holdfast", None, ("--tick-hz", "20"), 5000, f"encrypted UDP, {_HOLDFAST}; the whole arena game"),
     Peer(
         "holdfast-walk",
         None,
         ("--tick-hz", "20", "--game", "benchmarks.walk:Walk"),
-        2000,
+        5000,
         f"encrypted UDP, {_HOLDFAST}; players who walk, as with the others",
     ),
     Peer(
         "holdfast-ws",
         None,
         ("--tick-hz", "20"),
-        500,
+        2000,
         f"WebSocket, not encrypted; {_HOLDFAST}; the whole arena game",
         ("--transport", "ws"),
     ),

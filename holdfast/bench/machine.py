@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("numpy", "trio", "cryptography", "msgpack", "xxhash")
+LIBRARIES = ("numpy", "trio", "cryptography", "pynacl", "msgpack", "xxhash")
 
 
 def machine(cpus: Path = Path("/proc/cpuinfo"), memory: Path = Path("/proc/meminfo")) -> dict[str, str | int | None]:

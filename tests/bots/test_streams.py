@@ -23,12 +23,13 @@ from netcode.frame import HEADER
 from netcode.play import Play
 from netcode.realtime import ClientEnd
 from netcode.seal import DatagramType
-from netcode.streams import MANY, Pieces
+from netcode.streams import MANY
 from netcode.weblink import WebSocketLink
 from tests.effort import examples
 from tests.netcode.queue import InputPacket, parse_input_packet
 from tests.netcode.scripted import INPUT_BYTES, seated
 from tests.netcode.test_streams import read
+from tests.pieces import pieces_of
 
 TICK_S = 0.05
 EVENTS = messages.Events(room="r", tick=100, last_seq=0, events=[])
@@ -43,7 +44,7 @@ class Line(WebSocketLink):
         self._is_web = web
 
     __slots__ = ("_is_web", "packets")
-    direct = -1  # there is no socket
+    plain_fd = -1  # there is no socket
 
     def write(self, data: bytes) -> None:
         self.packets += read(data, web=False, server=True)
@@ -55,7 +56,7 @@ class Line(WebSocketLink):
 class BareLine:
     """The same without a WebSocket."""
 
-    direct = -1
+    plain_fd = -1
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
@@ -153,7 +154,7 @@ class Herd:
         if self.columns and some:
             keys = [self.players[index].bot.end.connection for index in some]
             web = [self.players[index].web for index in some]
-            done = self.swarm._streams.take(Pieces.of([pieces[index] for index in some], keys, web))
+            done = self.swarm._streams.take(pieces_of([pieces[index] for index in some], keys, web))
             for index, count in zip(some, done.tolist(), strict=True):
                 taken[index] = count
         for player, piece, count in zip(self.players, pieces, taken, strict=True):
@@ -327,7 +328,7 @@ def test_frames_over_the_control_connection_of_one_who_has_a_path_are_not_for_it
         swarm.columns.streamed[bot.row] = False
         piece = realtime_bytes(bytes([DatagramType.FRAME]) + HEADER.pack(0, 4, 0, 103, 0, 0, 0) + bytes(9))
         keys = [bot.end.connection]
-        assert swarm._streams.take(Pieces.of([piece], keys, [False])).tolist() == [0]
+        assert swarm._streams.take(pieces_of([piece], keys, [False])).tolist() == [0]
         assert np.array_equal(swarm.columns.tick[bot.row], 102)
 
     clock = MockClock()

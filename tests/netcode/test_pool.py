@@ -30,7 +30,7 @@ class Clock:
 class SlowReader:
     """Takes as long for what it has read as the pool may work at once."""
 
-    web, direct = False, 0
+    web, direct_max = False, 0
 
     def __init__(self, sock: socket.socket, key: int, clock: Clock, events: list[str]) -> None:
         self.sock, self.key, self._clock, self._events = sock, key, clock, events

@@ -81,6 +81,12 @@ def test_rows_out_of_bounds_are_refused() -> None:
     for columns in [(one, b"abc", one, one + 4, one), (one, b"abc", one - 1, one, one), (one, b"abc", one, one, two)]:
         with pytest.raises(ValueError, match=r"out of bounds|different lengths"):
             compiled.send_all(*columns)
-    for room in [(one, 64, bytearray(63), one), (one, 0, bytearray(64), one), (one, 64, bytearray(64), two)]:
+    for room in [
+        (one, 64, bytearray(63), one),
+        (one, 0, bytearray(64), one),
+        (one, -1, bytearray(64), one),
+        (one, 1 << 31, bytearray(64), one),
+        (one, 64, bytearray(64), two),
+    ]:
         with pytest.raises(ValueError, match=r"no room|different lengths"):
             compiled.recv_all(*room)

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -205,6 +206,15 @@ async def test_a_stream_cut_without_goodbye_ends(contexts: tuple[ssl.SSLContext,
     async with linked(*contexts) as (client, server):
         client.close()
         assert await server.receive() == b""
+
+
+async def test_a_link_that_is_over_keeps_no_tls(contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
+    """A session that may be resumed keeps its last link for half a minute."""
+    async with linked(*contexts) as (_client, server):
+        assert server._tls is not None
+        tls = weakref.ref(server._tls.object)
+        server.close()
+        assert tls() is None
 
 
 async def test_garbage_inside_tls_closes_the_link(contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:

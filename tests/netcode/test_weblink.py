@@ -13,12 +13,15 @@ import trio
 import trio.lowlevel
 
 from netcode.certificate import ClientTrust, client_trust, development_certificate, server_context
+from netcode.control import realtime_bytes
 from netcode.errors import CloseReason, ErrorCode, LinkClosed
 from netcode.framing import frame
 from netcode.origin import UpgradePolicy
+from netcode.packed import packed
 from netcode.pool import READERS_AT_ONCE, LinkPool
+from netcode.seal import DatagramType
 from netcode.tcp import ByteLink, HandshakeFailed
-from netcode.weblink import Link, UpgradeRefused, WebSocketLink, asks_for_http
+from netcode.weblink import Link, UpgradeRefused, WebSocketLink, asks_for_http, write_all
 
 HOST = "127.0.0.1"
 HANG_S = 10.0
@@ -172,6 +175,27 @@ async def test_an_end_takes_a_link_out_of_the_pool(kind: str, contexts: tuple[ss
         server.close()
 
 
+async def test_what_many_are_written_comes_whole_and_in_order(
+    kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]
+) -> None:
+    """Through a socket with little room: at once, in part, and by the outbox."""
+    async with linked(kind, contexts, outbox_max=1 << 22) as (client, server, _):
+        below = server if isinstance(server, ByteLink) else server._link
+        below._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        told: list[bytes] = []
+        behind = 0
+        while behind < 5 and len(told) < 2000:
+            told.append(bytes([len(told) % 256]) * 9000)
+            write_all([server], packed(told[-1:]), DatagramType.FRAME, masked=False)
+            behind += server.waiting > 0
+        assert behind == 5
+        expected = b"".join(realtime_bytes(bytes([DatagramType.FRAME]) + one) for one in told)
+        assert await receive_exactly(client, len(expected)) == expected
+        await server.flush()
+        server.close()
+        write_all([server], packed([b"late"]), DatagramType.FRAME, masked=False)
+
+
 async def test_a_reset_in_the_pool(kind: str, contexts: tuple[ssl.SSLContext, ClientTrust]) -> None:
     async with linked(kind, contexts) as (client, server, pool), trio.open_nursery() as nursery:
         nursery.start_soon(be_read, server, lambda _: True, pool)
@@ -226,7 +250,7 @@ async def test_all_who_have_something_to_say_take_turns() -> None:
 
     class Reader:
         def __init__(self, number: int) -> None:
-            self.key, self.web, self.direct = 0, False, 0
+            self.key, self.web, self.direct_max = 0, False, 0
             self._number = number
 
         def read(self) -> bytes:

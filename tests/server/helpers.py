@@ -284,7 +284,7 @@ class FakeLink:
     """Takes what a session is told, read as a client would."""
 
     peer = (HOST, 1)
-    direct = -1
+    plain_fd = -1
 
     def __init__(self) -> None:
         self.told: list[Message] = []

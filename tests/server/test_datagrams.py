@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from netcode.packed import packed
 from netcode.realtime import ClientEnd
@@ -119,21 +120,43 @@ async def test_a_flood_lets_others_run(pair: Pair) -> None:
     await wait_all_tasks_blocked()
 
 
-@pytest.mark.parametrize(
-    ("due", "next_at", "why"),
-    [
-        (np.inf, 10.03, "nothing ticks"),
-        (9.9, 10.03, "a tick is late, and may wait for something"),
-        (10.02, 10.03, "the tick comes before, and will have moved it"),
-        (10.05, 10.08, "the tick will receive"),
-        (10.1, 10.03, "the tick is far"),
-    ],
-)
-def test_ticks_receive_and_between_them_only_who_is_far_from_both(
-    pair: Pair, due: float, next_at: float, why: str
+async def test_ticks_drain_the_socket_and_nobody_else_while_they_follow_each_other(
+    pair: Pair, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair.datagrams._received_at, pair.datagrams._pause_s, pair.datagrams._due = 10.0, RECEIVE_EVERY_S, lambda: due
-    assert pair.datagrams._next_at() == pytest.approx(next_at), why
+    """There is something to receive all the time."""
+    datagrams, start, due, passes = pair.datagrams, trio.current_time(), math.inf, list[float]()
+    drain = datagrams.receive
+
+    def receive() -> int:
+        passes.append(round((trio.current_time() - start) * 1000))
+        return drain()
+
+    monkeypatch.setattr(datagrams, "receive", receive)
+    monkeypatch.setattr(datagrams, "_due", lambda: due)
+    monkeypatch.setattr(datagrams, "_pause_s", RECEIVE_EVERY_S)
+
+    async def tick(every_s: float, left: bool) -> None:
+        nonlocal due
+        due = trio.current_time() + every_s
+        await trio.sleep_until(due)
+        drain()
+        datagrams._more = left
+        pair.sock.send(b"x" * 27)
+        due += every_s
+
+    async with trio.open_nursery() as nursery:
+        pair.sock.send(b"x" * 27)
+        nursery.start_soon(datagrams.run)
+        for _ in range(4):
+            await tick(0.05, left=False)
+        assert passes == [0], "the first, before any tick"
+        await tick(0.05, left=True)
+        await tick(0.05, left=False)
+        assert passes == [0, 280], "what a tick has left is not left to the next"
+        passes.clear()
+        await tick(0.1, left=False)
+        assert passes == [330], "a tick that is far"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_datagram_that_is_too_long_does_not_end_the_draining(pair: Pair) -> None:

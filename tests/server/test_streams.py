@@ -31,6 +31,7 @@ from netcode.streams import MANY, Pieces
 from netcode.tcp import ByteLink
 from netcode.websocket import WebSocket
 from server.streams import OWED_MAX, ROUNDS_MAX, Crowd
+from tests.pieces import pieces_of
 
 INPUT = b"ab"
 
@@ -57,7 +58,7 @@ class House:
         """What is left of what these players have said, one piece each."""
         numbers, pieces = zip(*said, strict=True)
         keys = [self.players[number].connection for number in numbers]
-        taken = self.crowd(Pieces.of(list(pieces), keys, [False] * len(pieces))).tolist()
+        taken = self.crowd(pieces_of(list(pieces), keys, [False] * len(pieces))).tolist()
         return [len(piece) - count for piece, count in zip(pieces, taken, strict=True)]
 
     def waiting(self, number: int) -> int:
@@ -128,7 +129,7 @@ async def test_a_slot_that_is_another_players_by_now() -> None:
     assert after.slot == key & ((1 << SLOT_BITS) - 1)
     after.deliver_to(house.queues, house.places[0])
     piece = input_packet()
-    assert house.crowd(Pieces.of([piece], [key], [False])).tolist() == [0]
+    assert house.crowd(pieces_of([piece], [key], [False])).tolist() == [0]
     assert after.channel is Channel.UNKNOWN
 
 
@@ -300,7 +301,7 @@ async def test_with_the_crowd_a_connection_is_heard_as_without(seed: int) -> Non
         taken = [0] * len(came)
         if looked_at:
             keys = [house.players[number].connection for number in looked_at]
-            found = house.crowd(Pieces.of([came[n] for n in looked_at], keys, [web[n] for n in looked_at])).tolist()
+            found = house.crowd(pieces_of([came[n] for n in looked_at], keys, [web[n] for n in looked_at])).tolist()
             for number, count in zip(looked_at, found, strict=True):
                 taken[number] = count
                 house.players[number].take_owed()

@@ -40,14 +40,14 @@ def machine_of(limit: int, calls: list[tuple[str, int]], others: list[float] | N
     return run
 
 
-def session(file: Path | None = None, repeats: int = 2) -> command.Session:
-    return command.Session(OURS, 100, repeats, 12.0, 0.05, file)
+def session(file: Path | None = None, repeats: int = 1, searches: int = 0) -> command.Session:
+    return command.Session(OURS, 100, repeats, searches, 12.0, 0.05, file)
 
 
 def test_peers_take_turns_and_another_begins_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int]] = []
     monkeypatch.setattr(command, "run", machine_of(1000, calls))
-    session().measure(capacity=False)
+    session(repeats=2).measure()
     one, other = (peer.name for peer in OURS)
     assert calls == [(one, 100), (other, 100), (other, 100), (one, 100)]
 
@@ -55,10 +55,10 @@ def test_peers_take_turns_and_another_begins_each_round(monkeypatch: pytest.Monk
 def test_a_search_begins_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int]] = []
     monkeypatch.setattr(command, "run", machine_of(1340, calls))
-    measured = command.Session(OURS[:1], 100, 2, 12.0, 0.05, None)
-    measured.measure(capacity=True)
+    measured = command.Session(OURS[:1], 100, 1, 2, 12.0, 0.05, None)
+    measured.measure()
     first, second = (found["players"] for found in measured.capacities)
-    tried = [players for _, players in calls[2:]]
+    tried = [players for _, players in calls[1:]]
     assert 1270 < first <= second <= 1340
     assert tried[0] == OURS[0].first_try
     assert tried.count(tried[0]) == 1, "the second search began as the first"
@@ -69,8 +69,8 @@ def test_a_search_begins_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatc
 def test_a_disturbed_run_is_done_again_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[str, int]] = []
     monkeypatch.setattr(command, "run", machine_of(1000, calls, [0.3, 0.0, 0.4, 0.4, 0.4]))
-    measured = session(tmp_path / "out.json", repeats=1)
-    measured.measure(capacity=False)
+    measured = session(tmp_path / "out.json")
+    measured.measure()
     assert len(calls) == 5
     told = json.loads((tmp_path / "out.json").read_text())
     assert told["discarded"] == 4
@@ -80,8 +80,8 @@ def test_a_disturbed_run_is_done_again_and_told(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_capacity_that_hangs_on_a_disturbed_run_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "run", machine_of(1000, [], [0.0, 0.0, *[0.5] * 6]))
-    measured = session(repeats=1)
-    measured.measure(capacity=True)
+    measured = session(searches=1)
+    measured.measure()
     assert measured.capacities == []
 
 
@@ -94,8 +94,8 @@ def test_a_server_that_does_not_live_with_so_many_is_broken_by_them(monkeypatch:
         return measure(peer, players, *more)
 
     monkeypatch.setattr(command, "run", run)
-    measured = session(repeats=1)
-    measured.measure(capacity=True)
+    measured = session(searches=1)
+    measured.measure()
     assert all(2280 <= found["players"] <= 2400 for found in measured.capacities)
     assert len(measured.capacities) == 2
     assert any("code -9" in warning for warning in measured.warnings)
