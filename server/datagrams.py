@@ -1,6 +1,6 @@
 """The realtime channel's socket: one for all players of the node, drained and filled in batches.
 
-    wait readable ─► recvmmsg (≤ 1024) ─► connection id ─► session ─► seal opened ─► inputs into the seat's queue
+    wait readable ─► recvmmsg (≤ 2048) ─► connection id ─► session ─► seal opened ─► inputs into the seat's queue
          ▲                                                                                  │
          └──────── 30 ms later at the earliest, or when a tick collects ◄────────────────────┘
 
@@ -27,13 +27,13 @@ from server.metrics import Metrics
 from server.stage import Frames
 from server.streams import send_frames
 
-RECEIVED_MAX = 1024
+RECEIVED_MAX = 2048
 """Datagrams taken before other tasks may run: about 2 ms of work."""
 RECEIVE_EVERY_S, RECEIVE_OFTEN_S = 0.03, 0.002
 """Inputs matter at ticks, which drain the socket themselves, and a pass over a few datagrams costs as much as over
 hundreds; so there is none sooner than this after another, or before a tick. More often only where the system gives the
 socket little room."""
-SENT_MAX = 1024
+SENT_MAX = 2048
 BUFFER_BYTES = 8 << 20
 
 

@@ -6,8 +6,8 @@ YOUNG_EVERY_S is looked at once (a millisecond at most) and is old from then on.
 FULL_EVERY_S: cycles that live longer than a moment are rare, reference counts free the rest.
 
 The C library keeps what was freed below what is still in use: after a thousand half-open handshakes that is some 30 MB
-for ever. `malloc_trim(3)` gives it back (a few milliseconds for a large heap, so in a thread, and only after a crowd
-has left).
+for ever, and grows by and by where players come and go all the time. `malloc_trim(3)` gives it back (a few milliseconds
+for a large heap, so in a thread, and only after a crowd has left, twice a minute at most).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import structlog
 import trio
 
 CROWD = 128
-"""So many connections fewer than there have been are worth it."""
+"""So many connections that have gone are worth it."""
+RELIEF_EVERY_S = 30.0
 YOUNG_EVERY_S = 0.05
 FULL_EVERY_S = 600.0
 
@@ -57,15 +58,18 @@ def give_back() -> None:
 
 
 class Relief:
-    """Gives memory back after a crowd has left."""
+    """Gives memory back after a crowd has left, all at once or one after the other while others came."""
 
     def __init__(self, give_back: Callable[[], None] = give_back) -> None:
         self._give_back = give_back
-        self._most = 0
+        self._there = self._left = 0
+        self._not_before = 0.0
 
     async def look(self, connections: int) -> None:
         """So many connections are there now; called once a second or so."""
-        self._most = max(self._most, connections)
-        if self._most - connections >= CROWD:
-            self._most = connections
+        self._left += max(0, self._there - connections)
+        self._there = connections
+        now = trio.current_time()
+        if self._left >= CROWD and now >= self._not_before:
+            self._left, self._not_before = 0, now + RELIEF_EVERY_S
             await trio.to_thread.run_sync(self._give_back)
