@@ -185,7 +185,7 @@ class ByteLink:
 
     @property
     def secure(self) -> bool:
-        """Whether it goes through TLS."""
+        """Whether it goes through TLS; while it is open."""
         return self._tls is not None
 
     def peer_certificate(self) -> bytes:

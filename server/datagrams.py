@@ -28,7 +28,7 @@ from server.stage import Frames
 from server.streams import send_frames
 
 RECEIVED_MAX = 2048
-"""Datagrams taken before other tasks may run: about 2 ms of work."""
+"""Datagrams taken before other tasks may run: 2 to 4 ms of work."""
 RECEIVE_EVERY_S, RECEIVE_OFTEN_S = 0.03, 0.002
 """Inputs matter at ticks, which drain the socket themselves, and a pass over a few datagrams costs as much as over
 hundreds; so there is none sooner than this after another, or before a tick. More often only where the system gives the
@@ -65,8 +65,8 @@ class Datagrams:
             await trio.sleep_until(self._next_at())
 
     def _next_at(self) -> float:
-        """When to receive next, if a tick does not do so before: after a pause, and not within one before a tick; at
-        once where a tick has left something."""
+        """When to receive next, if a tick does not do so before: after a pause, and not within one before a tick;
+        no pause where a tick has left something."""
         if self._more:
             return self._received_at
         soonest, due = self._received_at + self._pause_s, self._due()

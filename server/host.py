@@ -44,7 +44,7 @@ from server.stage import Stage
 from server.watchers import MOVED, Watchers
 
 CATCH_UP_MAX = 3
-RECEIVED_BATCHES_MAX = 8
+RECEIVED_BATCHES_MAX = 4
 """Batches of datagrams that a tick takes from the socket before it collects."""
 SWEEP_EVERY_S = 1.0
 

@@ -7,7 +7,7 @@ FULL_EVERY_S: cycles that live longer than a moment are rare, reference counts f
 
 The C library keeps what was freed below what is still in use: after a thousand half-open handshakes that is some 30 MB
 for ever, and grows by and by where players come and go all the time. `malloc_trim(3)` gives it back (a few milliseconds
-for a large heap, so in a thread, and only after a crowd has left, twice a minute at most).
+for a large heap, so in a thread, and only after a crowd has left, every ten seconds at most).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import trio
 
 CROWD = 128
 """So many connections that have gone are worth it."""
-RELIEF_EVERY_S = 30.0
+RELIEF_EVERY_S = 10.0
 YOUNG_EVERY_S = 0.05
 FULL_EVERY_S = 600.0
 
@@ -58,7 +58,8 @@ def give_back() -> None:
 
 
 class Relief:
-    """Gives memory back after a crowd has left, all at once or one after the other while others came."""
+    """Gives memory back after a crowd has left, all at once or in groups while others came. Not seen are those who
+    have come and gone between two looks, or were followed by others."""
 
     def __init__(self, give_back: Callable[[], None] = give_back) -> None:
         self._give_back = give_back

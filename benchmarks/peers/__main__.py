@@ -39,7 +39,11 @@ SEARCH_RUNS_MAX = 14
 @click.option("--repeats", type=click.IntRange(1, 50), default=3, show_default=True, help="Runs of each.")
 @click.option("--seconds", type=click.FloatRange(1, 600), default=12.0, show_default=True, help="Length of a window.")
 @click.option(
-    "--searches", type=click.IntRange(0, 50), default=1, show_default=True, help="For how many players each can serve."
+    "--searches",
+    type=click.IntRange(0, 50),
+    default=1,
+    show_default=True,
+    help="For the capacity of each; 0: none.",
 )
 @click.option(
     "--others-max",

@@ -35,7 +35,7 @@ SOCKETS = 4
 """As many as a process of bots shares among its players (`bots.swarm`)."""
 BATCH = 256
 """Datagrams that come between two looks at the socket, so that each call is a full one."""
-SENT_MAX = 1024
+SENT_MAX = 2048
 LOOPBACK = "127.0.0.1"
 WARM_UP_TICKS = 5
 LOST_MAX = 0.01

@@ -26,6 +26,12 @@ def binding() -> Any:
     return importlib.import_module("nacl._sodium")
 
 
+pytestmark = pytest.mark.skipif(
+    not importlib.import_module("nacl._sodium").lib.crypto_aead_aes256gcm_is_available(),
+    reason="the processor has no instructions for AES",
+)
+
+
 def test_there_are_four_different_ones() -> None:
     found = ciphers.addresses()
     assert len(set(found)) == 4

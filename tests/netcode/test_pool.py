@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from netcode import pool as pool_module
+from netcode.packed import compiled
 from netcode.pool import READ_FOR_S, LinkPool
 from netcode.streams import Pieces
 
@@ -92,3 +93,49 @@ async def test_others_run_between_readers_that_take_long(monkeypatch: pytest.Mon
     assert [reader.took for reader in readers] == [want] * READERS
     work = " ".join(event for event in events if event != "read")
     assert "take take take" not in work, "two at most: which task of a pass of the scheduler comes first is chance"
+
+
+@pytest.mark.skipif(compiled is None, reason="netcode._packed was not built: no C compiler, or no ciphers for it")
+async def test_a_socket_that_another_reader_takes_out_is_not_read() -> None:
+    """Nobody knows whose its number is by then."""
+    with pairs(3) as sockets, trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            pool = LinkPool()
+            nursery.start_soon(pool.run)
+            while not pool.available:
+                await trio.lowlevel.checkpoint()
+            told: list[bytes] = []
+            (first, _), (second, _), (third, _) = sockets
+
+            class Direct:
+                key, web, direct_max = 0, False, 64
+
+                def read(self) -> bytes:
+                    raise AssertionError("it is read with the others")
+
+                def take(self, data: bytes) -> None:
+                    told.append(data)
+
+                def broke(self) -> None:
+                    raise AssertionError("it is whole")
+
+                def leave(self) -> None:
+                    """The pool ends."""
+
+            class Rude(Direct):
+                direct_max = 0
+
+                def read(self) -> bytes:
+                    pool.remove(first)
+                    pool.remove(third)
+                    return second.recv(64)
+
+            for _, peer in sockets:
+                peer.send(b"word")
+            for sock, reader in ((first, Direct()), (second, Rude()), (third, Direct())):
+                pool.add(sock, reader)
+            while not told:
+                await trio.lowlevel.checkpoint()
+            assert told == [b"word"]
+            assert (first.recv(64), third.recv(64)) == (b"word", b"word"), "nobody has read them"
+            nursery.cancel_scope.cancel()

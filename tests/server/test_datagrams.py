@@ -165,6 +165,7 @@ async def test_a_datagram_that_is_too_long_does_not_end_the_draining(pair: Pair)
     for _ in range(RECEIVED_MAX + 10):
         pair.sock.send(b"flood")
     assert pair.datagrams.receive() == RECEIVED_MAX
+    assert pair.datagrams._more
     assert pair.datagrams.receive() == 11
     assert (pair.metrics.datagrams_truncated, pair.metrics.drops.unknown) == (1, RECEIVED_MAX + 10)
 

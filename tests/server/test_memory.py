@@ -74,7 +74,7 @@ async def test_players_rooms_and_sets_of_options_go_without_a_trace(
         ([1000, 900, 1000, 900, 1000, 1000], 1),
         ([CROWD, 0, CROWD, 0], 1),
         ([CROWD, 0, CROWD, *[0] * int(RELIEF_EVERY_S)], 2),
-        (list(range(5000, 0, -10)), 17),
+        (list(range(5000, 0, -10)), 38),
     ],
 )
 async def test_a_crowd_that_has_left_is_worth_it_once(
