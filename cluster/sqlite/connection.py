@@ -78,6 +78,7 @@ class Database:
         self.path = path
         self.closed = False
         self._pid = os.getpid()
+        self._version = kind.version
         try:
             self._raw = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw",
@@ -120,9 +121,13 @@ class Database:
             raise typed(error, self.path) from error
 
     def checkpoint(self) -> None:
-        """Bring what the write-ahead log holds into the file, as far as nobody is in the way."""
+        """Bring what the write-ahead log holds into the file, as far as nobody is in the way.
+
+        Whoever writes next begins a log that is all in anew, and waits until its first page is on the disk (93 ms,
+        while another file is synced): that is this connection, for the loop's must not wait."""
         for _ in range(2):  # what came during the first pass; only a log that is all in is begun anew
             self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        self.rows(f"PRAGMA user_version={self._version}")  # writes what is there already
 
     def close(self) -> None:
         """Let go. May write and sync, when nobody else has the file open."""

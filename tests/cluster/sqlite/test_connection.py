@@ -109,3 +109,23 @@ def test_a_connection_is_not_used_after_a_fork(path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     assert database.rows("SELECT * FROM things") == []
     database.close()
+
+
+def test_a_log_that_is_all_in_is_begun_anew_by_who_has_brought_it_in(path: Path) -> None:
+    """Its first page is synced, and whoever writes it waits for the disk: not the next one on the loop."""
+
+    def begun() -> int:
+        with open(f"{path}-wal", "rb") as log:
+            return int.from_bytes(log.read(16)[12:], "big")  # SQLite's file format, 4.1: checkpoint sequence number
+
+    create(path, KIND)
+    loop, keeper = Database(path, KIND), Database(path, KIND)
+    loop.change("INSERT INTO things VALUES ('first')")
+    before = begun()
+    keeper.checkpoint()
+    assert begun() == before + 1
+    loop.change("INSERT INTO things VALUES ('second')")
+    assert begun() == before + 1
+    assert keeper.rows("SELECT name FROM things") == [("first",), ("second",)]
+    for database in (loop, keeper):
+        database.close()
