@@ -35,6 +35,7 @@ from server.evidence import EvidenceFolder
 from server.gate import Gate, Right
 from server.held import HeldSeats
 from server.housekeeping import Housekeeping
+from server.lateness import LateTicks
 from server.metrics import Metrics
 from server.outcome import Outcome
 from server.rooms import Rooms
@@ -117,6 +118,7 @@ class Host:
         phases = self.rooms.phases
         tick_s = 1.0 / self.game.tick_hz
         slot_s = tick_s / len(phases)
+        late = LateTicks(self.game.name, tick_s)
         self._started_at = start = trio.current_time()
         slot = 0
         while True:
@@ -126,6 +128,7 @@ class Host:
             if not self._services.right.held:
                 await self._services.right.until_held()
             now = trio.current_time()
+            late.look(now, now - deadline)
             missed = int((now - deadline) / tick_s)
             if missed > CATCH_UP_MAX:
                 self._metrics.ticks_skipped += missed

@@ -96,6 +96,12 @@ class Server:
 
     address: str
     pid: int
+    said: Path
+    """Its log, until it ends."""
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """What it has said of this, so far."""
+        return _told(self.said, event)
 
 
 @contextlib.contextmanager
@@ -117,7 +123,7 @@ def server(arguments: Sequence[str], core: int | None = None) -> Iterator[Server
         own, said = ["--host", "127.0.0.1", "--port", "0", "--data", f"{folder}/data"], Path(folder, "log")
         command = ["serve", *own, "--log-format", "json", "--log-level", "info", *arguments]
         with _process(command, core, said) as process:
-            yield Server(f"127.0.0.1:{_port(process, said)}", process.pid)
+            yield Server(f"127.0.0.1:{_port(process, said)}", process.pid, said)
             if process.poll() is not None:
                 raise CannotMeasure(f"the server ended with code {process.returncode}: {_last_line(said)}")
 
@@ -208,15 +214,22 @@ def on_core(core: int | None) -> Iterator[None]:
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
     """The port that a server tells in its log when it has started."""
     for _ in range(int(START_S / LOOK_EVERY_S)):
-        for line in log.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):  # a line that is not written to its end
-                entry = json.loads(line)
-                if entry.get("event") == "node_started":
-                    return int(entry["port"])
+        for entry in _told(log, "node_started"):
+            return int(entry["port"])
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_EVERY_S)
             break
     raise CannotMeasure(f"the server did not start: {_last_line(log) or 'it said nothing'}")
+
+
+def _told(log: Path, event: str) -> list[dict[str, Any]]:
+    found = []
+    for line in log.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):  # a line that is not written to its end
+            entry = json.loads(line)
+            if entry.get("event") == event:
+                found.append(entry)
+    return found
 
 
 def _last_line(said: Path) -> str:

@@ -7,7 +7,7 @@
 Every other time a group comes with the same players, else with new ones. Memory is judged over the second half of the
 run, when caches and remembered ticks have filled up: it *grows* when its trend is over 1 % an hour beyond doubt (the
 lower end of the 95 % interval of a least-squares line), it is *flat* when the upper end is not; a short run may not
-know. A tick is late when it starts more than half a tick behind its time.
+know. A tick is late when it starts more than half a tick behind its time; what the server's log tells of it is kept.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def measure(
             trio.run(run.play, serving.address, seconds, look_every_s, show)
         except OSError as error:
             raise CannotMeasure(f"the server does not answer: {error}") from None
+        late_ticks = serving.told("tick_late")
     return {
         "players": players,
         "groups": groups,
@@ -101,6 +102,7 @@ def measure(
         "errors": run.errors,
         **verdict(run.samples, tick_hz, run.could_not_play, run.inputs),
         "pinned": cores.told(),
+        "late_ticks": late_ticks,
         "others_share": others.share(),
         "machine": machine(),
         "versions": versions(),
@@ -240,6 +242,8 @@ def _print(measured: Mapping[str, Any]) -> None:
         console.print(f"error {kind}: {count}", style="red", markup=False)
     for fault in measured["faults"]:
         console.print(f"failed: {fault}", style="red", markup=False)
+    for line in measured["late_ticks"]:
+        console.print(f"late: {json.dumps(line)}", markup=False)
     with contextlib.suppress(TypeError):  # not known
         if measured["others_share"] > OTHERS_MAX:
             told = f"other programs kept {measured['others_share']:.0%} of the machine busy"

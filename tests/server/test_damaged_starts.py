@@ -201,7 +201,7 @@ async def test_what_was_not_hurt_goes_on(wreck: Wreck) -> None:
         for left in wreck.players:
             await goes_on(node, left)
     complaints = {line["event"] for line in told if line["log_level"] in ("warning", "error")}
-    assert complaints <= {"ticks_skipped"}, "on a busy machine"
+    assert complaints <= {"tick_late", "ticks_skipped"}, "on a busy machine"
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped"])

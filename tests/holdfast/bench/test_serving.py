@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def test_a_server_runs_where_it_is_told_and_ends_with_its_block() -> None:
         host, port = serving.address.split(":")
         socket.create_connection((host, int(port))).close()
     assert not alive(serving.pid)
+
+
+def test_what_a_server_has_said_can_be_asked() -> None:
+    """One that was stopped says that a tick was late, and that it has not computed meanwhile."""
+    with server(["--journal", "off", "--tick-hz", "20"]) as serving:
+        assert [line["port"] for line in serving.told("node_started")] == [int(serving.address.split(":")[1])]
+        until = time.monotonic() + 20.0
+        while not (late := [line for line in serving.told("tick_late") if line["late_ms"] >= 150.0]):
+            assert time.monotonic() < until
+            os.kill(serving.pid, signal.SIGSTOP)
+            time.sleep(0.3)
+            os.kill(serving.pid, signal.SIGCONT)
+            time.sleep(0.1)
+    assert late[0]["cpu_ms"] < late[0]["since_ms"] / 2
 
 
 def test_whoever_is_told_to_end_leaves_no_server_behind() -> None:
