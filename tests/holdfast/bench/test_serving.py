@@ -38,14 +38,18 @@ def test_a_server_runs_where_it_is_told_and_ends_with_its_block() -> None:
 def test_what_a_server_has_said_can_be_asked() -> None:
     """One that was stopped says that a tick was late, and that it has not computed meanwhile."""
     with server(["--journal", "off", "--tick-hz", "20"]) as serving:
-        assert [line["port"] for line in serving.told("node_started")] == [int(serving.address.split(":")[1])]
+        host, port = serving.address.split(":")
+        assert [line["port"] for line in serving.told("node_started")] == [int(port)]
         until = time.monotonic() + 20.0
         while not (late := [line for line in serving.told("tick_late") if line["late_ms"] >= 150.0]):
             assert time.monotonic() < until
-            os.kill(serving.pid, signal.SIGSTOP)
-            time.sleep(0.3)
-            os.kill(serving.pid, signal.SIGCONT)
-            time.sleep(0.1)
+            with socket.create_connection((host, int(port)), timeout=0.3) as unanswered:
+                os.kill(serving.pid, signal.SIGSTOP)
+                with pytest.raises(TimeoutError):
+                    unanswered.recv(1)
+                os.kill(serving.pid, signal.SIGCONT)
+                with pytest.raises(TimeoutError):
+                    unanswered.recv(1)
     assert late[0]["cpu_ms"] < late[0]["since_ms"] / 2
 
 
