@@ -27,7 +27,9 @@ from cluster.store import Journals
 
 __all__ = ["Append", "Journal", "JournalFenced", "JournalWriter", "NoJournal"]
 
-BUSY_WAIT_S = 0.001
+BUSY_WAIT_S, BUSY_WAIT_MAX_S = 0.001, 0.008
+"""Whoever is in the way is gone within a few milliseconds, or tens of them where it waits for the disk; and frames wait
+for us."""
 UNKNOWN_WAIT_S = 0.005
 WAIT_MAX_S = 0.1
 TELL_AFTER_S = 1.0
@@ -194,7 +196,7 @@ class JournalWriter:
                     if await self._is_there(pending):
                         break
             await trio.sleep(wait_s)
-            wait_s = min(wait_s * 2, WAIT_MAX_S)
+            wait_s = min(wait_s * 2, BUSY_WAIT_MAX_S if busy else WAIT_MAX_S)
         if told_at >= began:
             self._tell("journal_goes_on", pending, began)
 

@@ -4,6 +4,9 @@
   and blocks nobody. Whoever finds the file locked waits up to BUSY_MS, then gets ProfileStoreBusy.
 - `synchronous=NORMAL`: what was committed survives any crash of ours; a power cut may take the last
   commits, never the file. Results that a room has not seen acknowledged are delivered again and apply once.
+- The log is brought into the file by whoever has changed CHECKPOINT_ROWS since it did so last, and by the mode that
+  holds the write lock meanwhile: under SQLite's own automatic one another process may begin the log anew, and before
+  3.51.3 commits may be lost then ("WAL-reset bug").
 - A database is ours when it is empty or holds the version table; anything else is refused before a byte is
   written.
 """
@@ -23,6 +26,8 @@ from profiles.tables import SCHEMA, VERSION_TABLE
 BUSY_MS = 5000
 STATEMENTS_KEPT = 16
 """Prepared ones. Those with many values have as many texts as there may be values, and take some 10 kB each."""
+CHECKPOINT_ROWS = 250
+"""Changed by one connection: some 4 MB of log, where accounts are new."""
 _RETRY_S = 0.01
 
 _PROBLEMS = {
@@ -79,6 +84,7 @@ def open_engine(path: Path) -> sa.Engine:
     )
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", _on_begin)
+    sa.event.listen(engine, "checkin", _on_checkin)
     try:
         with typed_errors(str(path)):
             _migrate(engine, path)
@@ -98,6 +104,7 @@ def _on_connect(raw: sqlite3.Connection, _record: object) -> None:
     cursor = raw.cursor()
     _become_wal(cursor)
     cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA wal_autocheckpoint=0")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
@@ -117,6 +124,14 @@ def _become_wal(cursor: sqlite3.Cursor) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
                 raise
             time.sleep(_RETRY_S)
+
+
+def _on_checkin(raw: sqlite3.Connection | None, record: sa.pool.ConnectionPoolEntry) -> None:
+    """A transaction is over; `raw` is None where it took the connection with it."""
+    if raw is not None and raw.total_changes >= record.info.get("checkpoint_at", CHECKPOINT_ROWS):
+        record.info["checkpoint_at"] = raw.total_changes + CHECKPOINT_ROWS
+        with contextlib.suppress(sqlite3.Error):  # a full disk, say: the next transaction tells, and the log keeps all
+            raw.execute("PRAGMA wal_checkpoint(FULL)")
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -118,27 +118,28 @@ class Host:
         phases = self.rooms.phases
         tick_s = 1.0 / self.game.tick_hz
         slot_s = tick_s / len(phases)
-        late = LateTicks(self.game.name, tick_s)
         self._started_at = start = trio.current_time()
+        late = LateTicks(self.game.name, tick_s, start)
         slot = 0
         while True:
             self.due_at = deadline = start + slot * slot_s
             await trio.sleep_until(deadline)
+            woke = trio.current_time()
             await self._gate.until_free()
             if not self._services.right.held:
                 await self._services.right.until_held()
             now = trio.current_time()
-            late.look(now, now - deadline)
             missed = int((now - deadline) / tick_s)
             if missed > CATCH_UP_MAX:
                 self._metrics.ticks_skipped += missed
                 self._metrics.lateness.add(now, now - deadline)
-                log.warning("ticks_skipped", ticks=missed, late_ms=round((now - deadline) * 1000))
+                late.skipped(now, now - deadline, now - woke, missed)
                 slot += missed * len(phases)
                 continue
             stages = [stage for stage in phases[slot % len(phases)] if len(stage.batch)]
             if stages:
                 self._metrics.tick_started(now, now - deadline)
+                late.started(now, now - deadline, now - woke)
                 self._tick(stages)
                 took_s = trio.current_time() - now
                 self._metrics.ticks_busy_s += took_s

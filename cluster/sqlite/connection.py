@@ -73,17 +73,18 @@ class Refused(Damaged):
 class Database:
     """A connection. For one thread at a time, and never across a fork."""
 
-    def __init__(self, path: Path, kind: Kind, synchronous: str = "NORMAL") -> None:
-        """Opens `path`, which must exist. Raises StoreBusy, StoreUnavailable, Damaged, StoreUnusable."""
+    def __init__(self, path: Path, kind: Kind, synchronous: str = "NORMAL", wait_s: float = 0.0) -> None:
+        """Opens `path`, which must exist; `wait_s`: how long a statement waits by itself for others who write. Raises
+        StoreBusy, StoreUnavailable, Damaged, StoreUnusable."""
         self.path = path
         self.closed = False
         self._pid = os.getpid()
-        self._version = kind.version
+        self._kind = kind
         try:
             self._raw = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw",
                 uri=True,
-                timeout=0,
+                timeout=wait_s,
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=STATEMENTS_KEPT,
@@ -91,7 +92,7 @@ class Database:
         except sqlite3.Error as error:
             raise typed(error, path) from error
         try:
-            self._check(kind)
+            self._check()
             for pragma in (f"synchronous={synchronous}", "wal_autocheckpoint=0", "secure_delete=OFF"):
                 self.rows(f"PRAGMA {pragma}")
         except BaseException:
@@ -121,13 +122,21 @@ class Database:
             raise typed(error, self.path) from error
 
     def checkpoint(self) -> None:
-        """Bring what the write-ahead log holds into the file, as far as nobody is in the way.
+        """Bring what the write-ahead log holds into the file, as far as nobody is in the way, and begin a log that is
+        all in anew. For one at a time of all who have the file open.
 
-        Whoever writes next begins a log that is all in anew, and waits until its first page is on the disk (93 ms,
-        while another file is synced): that is this connection, for the loop's must not wait."""
-        for _ in range(2):  # what came during the first pass; only a log that is all in is begun anew
-            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
-        self.rows(f"PRAGMA user_version={self._version}")  # writes what is there already
+        Whoever writes next begins it anew and waits until its header is on the disk, up to 109 ms while another file
+        is synced: that is this connection, so that the loop's need not. Nor does a pass ever find a log that is all
+        in: if somebody begins one anew under a pass, SQLite before 3.51.3 may lose commits ("WAL-reset bug").
+        """
+        self._check_open()
+        brought = f"PRAGMA wal_checkpoint(PASSIVE); PRAGMA application_id={self._kind.application_id};"
+        try:
+            self._raw.executescript(brought * 2)  # what came during the first pass; and no Python in between
+        except sqlite3.Error as error:
+            told = typed(error, self.path)
+            if not isinstance(told, StoreBusy):  # else: who writes just now begins it anew
+                raise told from error
 
     def close(self) -> None:
         """Let go. May write and sync, when nobody else has the file open."""
@@ -140,7 +149,8 @@ class Database:
         if self._pid != os.getpid():
             raise RuntimeError(f"{self.path} was opened before a fork: open the store anew in the child")
 
-    def _check(self, kind: Kind) -> None:
+    def _check(self) -> None:
+        kind = self._kind
         ((application_id,),) = self.rows("PRAGMA application_id")
         if application_id != kind.application_id:
             raise StoreUnusable(

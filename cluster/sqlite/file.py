@@ -4,11 +4,13 @@
     writer   statements that are to be on the disk (synchronous=FULL) before they return, where that is promised
     keeper   big writes, prunes, checkpoints
 
-Each is a connection of its own, opened when it is first needed. Those of the threads are used by one at a time.
+Each is a connection of its own, opened when it is first needed. Those of the threads are used by one at a time. Of all
+processes that share a file one at a time brings its log in.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,11 +20,14 @@ import trio
 
 from cluster.errors import StoreUnavailable
 from cluster.sqlite.connection import Database, Kind, Row, Values, patiently
+from cluster.sqlite.locks import Held, Lock
 
 CHECKPOINT_BYTES = 8 << 20
 LITTLE_BYTES = 16 << 10
 PAGES_BYTES = 8192
 """About what the smallest write adds to the log."""
+KEEPER_WAIT_S = 0.5
+"""The keeper waits in its thread for others who write."""
 
 T = TypeVar("T")
 
@@ -49,18 +54,20 @@ class _Hand:
 
 
 class File:
-    """A file. With `synced`, what `change` writes is on the disk when it returns."""
+    """A file. With `synced`, what `change` writes is on the disk when it returns. `turn`: the lock that is held by
+    whoever brings its log in; None for a file that no other process brings in."""
 
-    def __init__(self, path: Path, kind: Kind, synced: bool) -> None:
+    def __init__(self, path: Path, kind: Kind, synced: bool, turn: Path | None = None) -> None:
         self.path = path
         self.grown_bytes = 0
         """Written by us, roughly, since the last checkpoint."""
         self.kind = kind
         self._synced = synced
+        self._turn = turn
         self._closed = False
         self._loop: Database | None = None
         self._writer = _Hand(lambda: self._opened("FULL"))
-        self._keeper = _Hand(lambda: self._opened("NORMAL"))
+        self._keeper = _Hand(lambda: self._opened("NORMAL", KEEPER_WAIT_S))
 
     def now(self) -> Database:
         """The loop's connection, for statements without awaiting."""
@@ -110,7 +117,7 @@ class File:
         """Bring the write-ahead log into the file when it has grown."""
         if self.grown_bytes >= CHECKPOINT_BYTES:
             self.grown_bytes = 0
-            await self.keep(Database.checkpoint)
+            await self.keep(self._bring_in)
 
     async def aclose(self) -> None:
         """Let go of all connections; what comes later raises StoreUnavailable."""
@@ -121,7 +128,16 @@ class File:
             if self._loop is not None:
                 await trio.to_thread.run_sync(self._loop.close)
 
-    def _opened(self, synchronous: str) -> Database:
+    def _bring_in(self, database: Database) -> None:
+        with contextlib.ExitStack() as stack:
+            if self._turn is not None:
+                try:
+                    stack.callback(Lock(self._turn).release)
+                except Held:  # another process does it just now
+                    return
+            database.checkpoint()
+
+    def _opened(self, synchronous: str, wait_s: float = 0.0) -> Database:
         if self._closed:
             raise StoreUnavailable(f"{self.path}: this handle is closed")
-        return Database(self.path, self.kind, synchronous)
+        return Database(self.path, self.kind, synchronous, wait_s)

@@ -1,6 +1,6 @@
 """Who lives: locks of the kernel (flock), which end with the process that took them, whatever becomes of it.
 
-    taken, never released by hand until the store is closed ─► held ─► the process ends ─► free
+    taken, kept until the store is closed (a keeper's: for a checkpoint) ─► held ─► the process ends ─► free
 
 A lock's file says who holds it: the pid, and where pids mean that (boot and pid namespace), because a pid of another
 container is somebody else's here. To end a holder its process is pinned first (pidfd) and the lock looked at again,

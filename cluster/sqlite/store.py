@@ -1,7 +1,7 @@
 """The store in a folder: opens its files, and keeps them small.
 
     open ─► make what is missing, check what is there ─► use ─► aclose: our incarnations are dead, for all to see
-              └─ meanwhile, every second: what has grown by a megabyte is checkpointed, in a thread
+              └─ meanwhile, every second: what has grown by 8 MB is checkpointed, in a thread
 
 What is promised when something ends, by durability:
 
@@ -44,7 +44,7 @@ class SqliteStore:
         folder = folder.absolute()
         synced = durability == "disk"
         self._shared = {
-            kind.what: File(folder / name, kind, synced)
+            kind.what: File(folder / name, kind, synced, folder / "locks" / f"keeper-{name}.lock")
             for name, kind in (("directory.db", DIRECTORY), ("snapshots.db", SNAPSHOTS), ("sessions.db", SESSIONS))
         }
         self.folder = folder

@@ -35,6 +35,8 @@ GROWTH_MAX = 0.01
 KEPT = ("rss_mb", "sessions", "rooms", "ticks_overrun", "ticks_skipped", "frames_sent", "frames_dropped", "cpu_s")
 """What a sample keeps of the server's figures as it is."""
 OTHERS_MAX = 0.1
+LATE_TOLD = 10
+"""Lines of late ticks that are printed, the worst ones; the JSON has all."""
 
 
 @click.command()
@@ -242,7 +244,7 @@ def _print(measured: Mapping[str, Any]) -> None:
         console.print(f"error {kind}: {count}", style="red", markup=False)
     for fault in measured["faults"]:
         console.print(f"failed: {fault}", style="red", markup=False)
-    for line in measured["late_ticks"]:
+    for line in sorted(measured["late_ticks"], key=lambda line: -line["late_ms"])[:LATE_TOLD]:
         console.print(f"late: {json.dumps(line)}", markup=False)
     with contextlib.suppress(TypeError):  # not known
         if measured["others_share"] > OTHERS_MAX:

@@ -40,10 +40,37 @@ def test_pragmas(tmp_path: Path) -> None:
     with store.engine.connect() as db:
         found = {
             name: db.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "wal_autocheckpoint")
         }
     store.close()
-    assert found == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 5000}
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": 1,
+        "foreign_keys": 1,
+        "busy_timeout": 5000,
+        "wal_autocheckpoint": 0,
+    }
+
+
+def test_the_log_is_brought_in_under_the_write_lock_when_it_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_sqlite, "CHECKPOINT_ROWS", 30)
+    store, said = Store.open(tmp_path / "p.db"), list[str]()
+    with store.engine.connect() as db:
+        raw = db.connection.driver_connection
+        assert raw is not None
+        raw.set_trace_callback(said.append)
+        begun_at = raw.total_changes
+    for n in range(100):
+        store.guests([login(n)], 1.0)
+    brought = [line for line in said if "wal_checkpoint" in line]
+    assert set(brought) == {"PRAGMA wal_checkpoint(FULL)"}
+    assert raw.total_changes - begun_at >= 100
+    assert len(brought) == pytest.approx((raw.total_changes - begun_at) / 30, abs=2)
+    assert said[said.index(brought[0]) - 1].startswith(("COMMIT", "ROLLBACK")), "outside of any transaction"
+    assert store.count() == 100
+    store.close()
 
 
 def test_garbage_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -76,4 +76,4 @@ def test_players_come_and_go_on_a_real_server() -> None:
     assert told["samples"] == seen
     assert told["inputs"]["acknowledged"] > 0
     assert all(sample["rss_mb"] > 10 for sample in seen)
-    assert all(line["late_ms"] > told["late_limit_ms"] for line in told["late_ticks"])
+    assert all(line["late_ms"] >= told["late_limit_ms"] for line in told["late_ticks"])
