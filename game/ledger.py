@@ -22,7 +22,7 @@ EVENTS_KEPT = 64
 EVENTS_KEPT_BYTES = 32 * 1024
 
 
-@attrs.define
+@attrs.frozen
 class Player:
     """Who holds a seat. `profile` is the slice of the profile that the game was given on joining."""
 
@@ -30,6 +30,12 @@ class Player:
     name: str
     join_id: str
     profile: dict[str, Any]
+    packed: bytes = attrs.field(init=False, repr=False, eq=False)
+    """The player as encoded: a room is saved far more often than its roster changes."""
+
+    @packed.default
+    def _pack(self) -> bytes:
+        return packb((self.account, self.name, self.join_id, self.profile))
 
 
 @attrs.define
@@ -85,7 +91,8 @@ class Ledger:
         packer = msgpack.Packer()
         parts = [
             packer.pack_array_header(4),
-            packer.pack([p and (p.account, p.name, p.join_id, _ordered(p.profile)) for p in self.players]),
+            packer.pack_array_header(len(self.players)),
+            *(_NOBODY if player is None else player.packed for player in self.players),
             packer.pack_array_header(len(self.packed)),
             *self.packed,
             packer.pack([_ordered(attrs.astuple(result, recurse=False)) for result in self.outbox.values()]),
@@ -116,6 +123,7 @@ class Ledger:
         return ledger
 
 
+_NOBODY = msgpack.packb(None)
 _FLAT = {int, str, bytes, bool, type(None)}
 """What has no order inside it."""
 
