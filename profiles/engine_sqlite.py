@@ -5,7 +5,7 @@
 - `synchronous=NORMAL`: what was committed survives any crash of ours; a power cut may take the last
   commits, never the file. Results that a room has not seen acknowledged are delivered again and apply once.
 - The log is brought into the file by whoever has changed CHECKPOINT_ROWS since it did so last, and by the mode that
-  holds the write lock meanwhile: under SQLite's own automatic one another process may begin the log anew, and before
+  takes the write lock for it: under SQLite's own automatic one another process may begin the log anew, and before
   3.51.3 commits may be lost then ("WAL-reset bug").
 - A database is ours when it is empty or holds the version table; anything else is refused before a byte is
   written.
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 
 from profiles.model import ProfileStoreBusy, ProfileStoreError
 from profiles.tables import SCHEMA, VERSION_TABLE
@@ -28,7 +29,11 @@ STATEMENTS_KEPT = 16
 """Prepared ones. Those with many values have as many texts as there may be values, and take some 10 kB each."""
 CHECKPOINT_ROWS = 250
 """Changed by one connection: some 4 MB of log, where accounts are new."""
+CHECKPOINT_WAIT_MS = 50
+"""For who reads something older, and under the write lock; the rest of the log waits for the next time."""
 _RETRY_S = 0.01
+
+log = structlog.get_logger("holdfast.profiles")
 
 _PROBLEMS = {
     sqlite3.SQLITE_NOTADB: "is not a database: move the file away or choose another data folder",
@@ -128,10 +133,15 @@ def _become_wal(cursor: sqlite3.Cursor) -> None:
 
 def _on_checkin(raw: sqlite3.Connection | None, record: sa.pool.ConnectionPoolEntry) -> None:
     """A transaction is over; `raw` is None where it took the connection with it."""
-    if raw is not None and raw.total_changes >= record.info.get("checkpoint_at", CHECKPOINT_ROWS):
-        record.info["checkpoint_at"] = raw.total_changes + CHECKPOINT_ROWS
-        with contextlib.suppress(sqlite3.Error):  # a full disk, say: the next transaction tells, and the log keeps all
-            raw.execute("PRAGMA wal_checkpoint(FULL)")
+    if raw is None or (raw.total_changes - record.info.get("brought_in", 0)) % 2**32 < CHECKPOINT_ROWS:  # it wraps
+        return
+    record.info["brought_in"] = raw.total_changes
+    try:
+        raw.execute(f"PRAGMA busy_timeout={CHECKPOINT_WAIT_MS}")
+        raw.execute("PRAGMA wal_checkpoint(FULL)")
+        raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    except (sqlite3.Error, MemoryError) as error:  # the log keeps all; and who took the connection has done his work
+        log.warning("profiles_not_checkpointed", error=str(error))
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -1,9 +1,11 @@
 """Late ticks: a line in the log, with what became of the time since the tick before.
 
-since_ms   of it    cpu_ms      the loop's thread computed: a game, a crowd that came at once
-                    queued_ms   it wanted to, and had no core (None where the system does not tell)
-                    held_ms     at the end it waited for the gate or the lease, that is for the store
-                    the rest    it slept: until its time, for a lock or a disk, or it was stopped
+    since_ms   of it    cpu_ms      the loop's thread computed: a game, a crowd that came at once
+                        queued_ms   it wanted to, and had no core (None where the system does not tell)
+                        the rest    it slept: until its time, for a lock or a disk, or it was stopped
+    held_ms    at its end the tick waited for the gate or the lease, that is for the store
+
+Other tasks run while a tick is held, so that time may be in the others, too.
 """
 
 from __future__ import annotations

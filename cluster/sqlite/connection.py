@@ -121,22 +121,27 @@ class Database:
         except sqlite3.Error as error:
             raise typed(error, self.path) from error
 
-    def checkpoint(self) -> None:
-        """Bring what the write-ahead log holds into the file, as far as nobody is in the way, and begin a log that is
-        all in anew. For one at a time of all who have the file open.
+    def checkpoint(self) -> bool:
+        """Bring what the write-ahead log holds into the file, as far as readers let it, and begin a log that is all in
+        anew; False: somebody wrote all the time. For one at a time of all who have the file open.
 
-        Whoever writes next begins it anew and waits until its header is on the disk, up to 109 ms while another file
-        is synced: that is this connection, so that the loop's need not. Nor does a pass ever find a log that is all
-        in: if somebody begins one anew under a pass, SQLite before 3.51.3 may lose commits ("WAL-reset bug").
+        Whoever writes first into a log that is all in begins it anew and waits until its header is on the disk, up to
+        109 ms while another file is synced: that is this connection, so that the loop's need not (it finds the file
+        busy meanwhile, and comes again). Nor does a pass ever find a log that is all in: if somebody begins one anew
+        under a pass, SQLite before 3.51.3 may lose commits ("WAL-reset bug").
         """
         self._check_open()
-        brought = f"PRAGMA wal_checkpoint(PASSIVE); PRAGMA application_id={self._kind.application_id};"
+        write = f"PRAGMA application_id={self._kind.application_id};"
         try:
-            self._raw.executescript(brought * 2)  # what came during the first pass; and no Python in between
+            self._raw.executescript(write + f"PRAGMA wal_checkpoint(PASSIVE);{write}" * 2)  # again: what came meanwhile
         except sqlite3.Error as error:
             told = typed(error, self.path)
-            if not isinstance(told, StoreBusy):  # else: who writes just now begins it anew
+            if not isinstance(told, StoreBusy):
                 raise told from error
+            return False
+        except MemoryError as error:
+            raise StoreUnavailable(f"{self.path} {_UNAVAILABLE[sqlite3.SQLITE_NOMEM]}") from error
+        return True
 
     def close(self) -> None:
         """Let go. May write and sync, when nobody else has the file open."""

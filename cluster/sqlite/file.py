@@ -10,7 +10,6 @@ processes that share a file one at a time brings its log in.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +19,7 @@ import trio
 
 from cluster.errors import StoreUnavailable
 from cluster.sqlite.connection import Database, Kind, Row, Values, patiently
-from cluster.sqlite.locks import Held, Lock
+from cluster.sqlite.locks import turn
 
 CHECKPOINT_BYTES = 8 << 20
 LITTLE_BYTES = 16 << 10
@@ -115,9 +114,8 @@ class File:
 
     async def checkpoint(self) -> None:
         """Bring the write-ahead log into the file when it has grown."""
-        if self.grown_bytes >= CHECKPOINT_BYTES:
+        if self.grown_bytes >= CHECKPOINT_BYTES and await self.keep(self._bring_in):
             self.grown_bytes = 0
-            await self.keep(self._bring_in)
 
     async def aclose(self) -> None:
         """Let go of all connections; what comes later raises StoreUnavailable."""
@@ -128,14 +126,12 @@ class File:
             if self._loop is not None:
                 await trio.to_thread.run_sync(self._loop.close)
 
-    def _bring_in(self, database: Database) -> None:
-        with contextlib.ExitStack() as stack:
-            if self._turn is not None:
-                try:
-                    stack.callback(Lock(self._turn).release)
-                except Held:  # another process does it just now
-                    return
-            database.checkpoint()
+    def _bring_in(self, database: Database) -> bool:
+        """Whether we or another process have done it."""
+        if self._turn is None:
+            return database.checkpoint()
+        with turn(self._turn) as ours:
+            return database.checkpoint() if ours else True
 
     def _opened(self, synchronous: str, wait_s: float = 0.0) -> Database:
         if self._closed:

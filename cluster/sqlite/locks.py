@@ -1,6 +1,7 @@
 """Who lives: locks of the kernel (flock), which end with the process that took them, whatever becomes of it.
 
-    taken, kept until the store is closed (a keeper's: for a checkpoint) ─► held ─► the process ends ─► free
+    taken, never released by hand until the store is closed ─► held ─► the process ends ─► free
+    a turn: for as long as something is done that one process at a time may do
 
 A lock's file says who holds it: the pid, and where pids mean that (boot and pid namespace), because a pid of another
 container is somebody else's here. To end a holder its process is pinned first (pidfd) and the lock looked at again,
@@ -96,6 +97,26 @@ def holder(path: Path) -> Holder | None:
         finally:
             os.close(fd)
     return None
+
+
+@contextlib.contextmanager
+def turn(path: Path) -> Iterator[bool]:
+    """Do what one process at a time may do; False: another one does it just now. Needs no room on the disk but for the
+    file, once. Raises StoreUnavailable."""
+    with _typed(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    _held.add(fd)
+    try:
+        with _typed(path):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                ours = True
+            except BlockingIOError:
+                ours = False
+        yield ours
+    finally:
+        _held.discard(fd)
+        os.close(fd)
 
 
 async def end_holder(path: Path) -> None:

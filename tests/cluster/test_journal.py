@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from cluster.codec import decode_record
 from cluster.errors import JournalFenced
-from cluster.journal import JournalWriter
+from cluster.journal import BUSY_WAIT_MAX_S, JournalWriter
 from cluster.memory import MemoryStore, MemoryWorld
 from tests.cluster.helpers import member
 
@@ -52,6 +52,16 @@ async def test_what_fails_is_stored_once_and_in_order(
         await append.wait()
     assert await stored(store) == [1, 2, 3, 4, 5]
     assert journal.tip == 5
+
+
+async def test_who_is_busy_is_asked_again_soon(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """However long it takes: frames wait for it."""
+    store, journal = await writer(MemoryWorld())
+    nursery.start_soon(journal.run)
+    store.faults.busy("journals.append", 100)
+    began = trio.current_time()
+    await journal.begin([]).wait()
+    assert trio.current_time() - began <= 100 * BUSY_WAIT_MAX_S < 1.0
 
 
 async def test_nothing_is_told_while_the_store_is_away(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

@@ -68,8 +68,31 @@ def test_the_log_is_brought_in_under_the_write_lock_when_it_has_grown(
     assert set(brought) == {"PRAGMA wal_checkpoint(FULL)"}
     assert raw.total_changes - begun_at >= 100
     assert len(brought) == pytest.approx((raw.total_changes - begun_at) / 30, abs=2)
-    assert said[said.index(brought[0]) - 1].startswith(("COMMIT", "ROLLBACK")), "outside of any transaction"
+    at = said.index(brought[0])
+    assert said[at - 2].startswith(("COMMIT", "ROLLBACK")), "outside of any transaction"
+    assert [said[at - 1], said[at + 1]] == [f"PRAGMA busy_timeout={ms}" for ms in (50, 5000)]
     assert store.count() == 100
+    assert (tmp_path / "p.db-wal").stat().st_size < 1_000_000, "each log-in adds some 24 kB: it was begun anew"
+    store.close()
+
+
+def test_who_reads_something_older_goes_on_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_sqlite, "CHECKPOINT_ROWS", 1)
+    path = tmp_path / "p.db"
+    store = Store.open(path)
+    store.guests([login(0)], 1.0)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    count = "SELECT count(*) FROM accounts"
+    assert reader.execute(count).fetchone() == (1,)
+    for n in range(1, 4):  # each brings in what it can
+        store.guests([login(n)], 1.0)
+    with store.engine.connect() as db:
+        assert db.exec_driver_sql("PRAGMA busy_timeout").scalar() == engine_sqlite.BUSY_MS
+    assert reader.execute(count).fetchone() == (1,)
+    reader.execute("COMMIT")
+    assert reader.execute(count).fetchone() == (4,)
+    reader.close()
     store.close()
 
 

@@ -45,8 +45,10 @@ def test_what_a_server_has_said_can_be_asked() -> None:
         late: list[dict[str, Any]] = []
         while players.is_alive() and not late:
             os.kill(serving.pid, signal.SIGSTOP)
-            players.join(0.15)
-            os.kill(serving.pid, signal.SIGCONT)
+            try:
+                players.join(0.15)
+            finally:
+                os.kill(serving.pid, signal.SIGCONT)
             players.join(0.1)
             late = [line for line in serving.told("tick_late") if line["cpu_ms"] < 50.0 < line["late_ms"]]
         players.join()
