@@ -138,8 +138,10 @@ def _on_checkin(raw: sqlite3.Connection | None, record: sa.pool.ConnectionPoolEn
     record.info["brought_in"] = raw.total_changes
     try:
         raw.execute(f"PRAGMA busy_timeout={CHECKPOINT_WAIT_MS}")
-        raw.execute("PRAGMA wal_checkpoint(FULL)")
-        raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        try:
+            raw.execute("PRAGMA wal_checkpoint(FULL)")
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     except (sqlite3.Error, MemoryError) as error:  # the log keeps all; and who took the connection has done his work
         log.warning("profiles_not_checkpointed", error=str(error))
 

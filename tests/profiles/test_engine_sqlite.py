@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from profiles import engine_sqlite, tables
 from profiles.model import ProfileStoreBusy, ProfileStoreError
@@ -93,6 +94,27 @@ def test_who_reads_something_older_goes_on_reading_it(tmp_path: Path, monkeypatc
     reader.execute("COMMIT")
     assert reader.execute(count).fetchone() == (4,)
     reader.close()
+    store.close()
+
+
+def test_a_log_that_cannot_be_brought_in_is_told_of_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_sqlite, "CHECKPOINT_ROWS", 1)
+    store = Store.open(tmp_path / "p.db")
+
+    def refuse(action: int, what: str | None, *_: str | None) -> int:
+        return sqlite3.SQLITE_DENY if (action, what) == (sqlite3.SQLITE_PRAGMA, "wal_checkpoint") else sqlite3.SQLITE_OK
+
+    with store.engine.connect() as db:
+        raw = db.connection.driver_connection
+        assert raw is not None
+        raw.set_authorizer(refuse)
+    with capture_logs() as lines:
+        store.guests([login(1)], 1.0)
+    assert [line["event"] for line in lines] == ["profiles_not_checkpointed"]
+    assert raw.execute("PRAGMA busy_timeout").fetchone() == (engine_sqlite.BUSY_MS,)
+    assert store.count() == 1
     store.close()
 
 
